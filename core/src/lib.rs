@@ -1,0 +1,6 @@
+#![no_std]
+//! linux-event-core.
+
+pub mod clock;
+pub mod handle;
+pub mod table;

@@ -1,0 +1,1 @@
+//! linux-event: closures over linux-event-core.

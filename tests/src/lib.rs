@@ -1,0 +1,1 @@
+//! Conformance bodies shared by the tests.
