@@ -3,4 +3,6 @@
 
 pub mod clock;
 pub mod handle;
+pub mod mailbox;
+pub mod signal;
 pub mod table;

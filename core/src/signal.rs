@@ -1,0 +1,608 @@
+//! Signals and sets of them, as plain values.
+//!
+//! **What.** A [`Signal`] is a number from 1 to 64 with a name; a [`SignalSet`] is the kernel's 64-bit mask. Which
+//! of them arrive, and how, is not here.
+//!
+//! ```
+//! use linux_event_core::signal::{Signal, SignalSet};
+//! let stop: SignalSet = [Signal::INT, Signal::TERM].into_iter().collect();
+//! assert!(stop.contains("SIGTERM".parse().unwrap()));
+//! assert!(stop.iter().eq([Signal::INT, Signal::TERM]));
+//! ```
+//!
+//! **Invariants.** *INV-SIGNAL-1*: a signal is never 0 and never above 64. *INV-SIGNAL-2*: bit n − 1 of a set is
+//! signal n, as in the kernel's `sigset_t`.
+//!
+//! **Why this shape.** The numbers are those of `x86_64`, aarch64 and riscv64, which agree, so a table of names does
+//! for all of them. Real-time signals are counted from 34, as `kill(1)` with glibc does, because that is how people
+//! name them; the kernel itself counts from 32 and C libraries keep the first ones for their threads.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+use core::num::NonZeroU8;
+use core::str::FromStr;
+
+/// A signal, 1 to 64. `signal(7)`.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Signal(NonZeroU8);
+
+/// Other names that people use, for numbers in the table below.
+const ALIASES: [(&str, Signal); 3] = [
+    ("IOT", Signal::ABRT),
+    ("CLD", Signal::CHLD),
+    ("POLL", Signal::IO),
+];
+
+macro_rules! named_signals {
+    ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {
+        impl Signal {
+            $($(#[$doc])* pub const $name: Self = Self(NonZeroU8::new($number).unwrap());)*
+        }
+
+        /// In numeric order, from 1 on without a gap.
+        const NAMED: &[(&str, Signal)] = &[$((stringify!($name), Signal::$name),)*];
+    };
+}
+
+named_signals! {
+    /// The terminal hung up; daemons read their configuration again.
+    HUP = 1,
+    /// Interrupt from the keyboard.
+    INT = 2,
+    /// Quit from the keyboard.
+    QUIT = 3,
+    /// Illegal instruction.
+    ILL = 4,
+    /// Trace or breakpoint trap.
+    TRAP = 5,
+    /// `abort(3)`; also called IOT.
+    ABRT = 6,
+    /// Bad memory access.
+    BUS = 7,
+    /// Arithmetic error.
+    FPE = 8,
+    /// Ends the process; can't be caught.
+    KILL = 9,
+    /// For the user's purposes.
+    USR1 = 10,
+    /// Invalid memory reference.
+    SEGV = 11,
+    /// For the user's purposes.
+    USR2 = 12,
+    /// Write to a pipe or socket that nobody reads.
+    PIPE = 13,
+    /// A timer of `alarm(2)`.
+    ALRM = 14,
+    /// Asks the process to end.
+    TERM = 15,
+    /// Unused stack fault of the coprocessor.
+    STKFLT = 16,
+    /// A child stopped, continued or ended; also called CLD.
+    CHLD = 17,
+    /// Continue if stopped.
+    CONT = 18,
+    /// Stops the process; can't be caught.
+    STOP = 19,
+    /// Stop from the keyboard.
+    TSTP = 20,
+    /// A background process reads from the terminal.
+    TTIN = 21,
+    /// A background process writes to the terminal.
+    TTOU = 22,
+    /// Urgent data on a socket.
+    URG = 23,
+    /// The limit of processor time is exceeded.
+    XCPU = 24,
+    /// The limit of file size is exceeded.
+    XFSZ = 25,
+    /// A virtual timer of `setitimer(2)`.
+    VTALRM = 26,
+    /// A profiling timer of `setitimer(2)`.
+    PROF = 27,
+    /// The terminal's window changed its size.
+    WINCH = 28,
+    /// Input or output is possible; also called POLL.
+    IO = 29,
+    /// Power fails.
+    PWR = 30,
+    /// Bad system call, also from a seccomp filter.
+    SYS = 31,
+}
+
+impl Signal {
+    /// The first real-time signal that C libraries leave to programs: 34, as `kill(1)` counts.
+    pub const RTMIN: Self = Self(NonZeroU8::new(34).unwrap());
+    /// The last real-time signal: 64.
+    pub const RTMAX: Self = Self(NonZeroU8::new(64).unwrap());
+
+    /// The signal with the number `raw`; `None` unless it is 1 to 64.
+    ///
+    /// ```
+    /// use linux_event_core::signal::Signal;
+    /// assert_eq!(Signal::from_raw(15), Some(Signal::TERM));
+    /// assert_eq!(Signal::from_raw(0), None); // `kill(2)` takes it to ask whether a process exists
+    /// ```
+    #[inline]
+    pub const fn from_raw(raw: i32) -> Option<Self> {
+        if raw < 1 || raw > Self::RTMAX.raw() {
+            return None;
+        }
+        match NonZeroU8::new(raw as u8) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
+    /// The number, 1 to 64.
+    #[inline(always)]
+    pub const fn raw(self) -> i32 {
+        self.0.get() as i32
+    }
+
+    /// The name without `SIG`; `None` for 32 to 64, whose names [`Display`](fmt::Display) makes.
+    ///
+    /// ```
+    /// use linux_event_core::signal::Signal;
+    /// assert_eq!(Signal::INT.name(), Some("INT"));
+    /// assert_eq!(Signal::RTMIN.name(), None);
+    /// ```
+    pub const fn name(self) -> Option<&'static str> {
+        let index = self.0.get() as usize - 1;
+        if index < NAMED.len() {
+            Some(NAMED[index].0)
+        } else {
+            None
+        }
+    }
+
+    /// The signal called `name`: with or without `SIG`, in upper or lower case, counted from either end of the
+    /// real-time signals, or as a decimal number. `None` if there is none.
+    ///
+    /// ```
+    /// use linux_event_core::signal::Signal;
+    /// for name in ["INT", "SIGINT", "sigint", "2"] {
+    ///     assert_eq!(Signal::from_name(name), Some(Signal::INT));
+    /// }
+    /// assert_eq!(Signal::from_name("RTMIN+3"), Signal::from_raw(37));
+    /// assert_eq!(Signal::from_name("SIGRTMAX-1"), Signal::from_raw(63));
+    /// assert_eq!(Signal::from_name("SIGNAL"), None);
+    /// ```
+    pub fn from_name(name: &str) -> Option<Self> {
+        if let Some(number) = decimal(name) {
+            return Self::from_raw(number);
+        }
+        let name = strip_prefix(name, "SIG").unwrap_or(name);
+        if let Some(offset) = strip_prefix(name, "RTMIN") {
+            return Self::RTMIN.real_time(1, offset);
+        }
+        if let Some(offset) = strip_prefix(name, "RTMAX") {
+            return Self::RTMAX.real_time(-1, offset);
+        }
+        NAMED
+            .iter()
+            .chain(&ALIASES)
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|&(_, signal)| signal)
+    }
+
+    /// The real-time signal that `offset` ("", "+3", "-3") names, away from `self` in `direction`.
+    fn real_time(self, direction: i32, offset: &str) -> Option<Self> {
+        let sign = if direction > 0 { '+' } else { '-' };
+        let distance = match offset {
+            "" => 0,
+            _ => decimal(offset.strip_prefix(sign)?)?,
+        };
+        Self::from_raw(self.raw() + direction * distance).filter(|signal| *signal >= Self::RTMIN)
+    }
+
+    /// Whether a program can have the signal delivered to it at all: not KILL and not STOP (S-1).
+    ///
+    /// ```
+    /// use linux_event_core::signal::Signal;
+    /// assert!(Signal::TERM.can_be_caught());
+    /// assert!(!Signal::KILL.can_be_caught() && !Signal::STOP.can_be_caught());
+    /// ```
+    #[inline]
+    pub const fn can_be_caught(self) -> bool {
+        self.raw() != Self::KILL.raw() && self.raw() != Self::STOP.raw()
+    }
+}
+
+/// The rest of `text` after `prefix`, which is upper case and may be in either there.
+fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let start = text.get(..prefix.len())?;
+    start
+        .eq_ignore_ascii_case(prefix)
+        .then(|| &text[prefix.len()..])
+}
+
+/// One to three decimal digits and nothing else; a sign is not a number here.
+fn decimal(text: &str) -> Option<i32> {
+    if !(1..=3).contains(&text.len()) {
+        return None;
+    }
+    text.bytes().try_fold(0, |number, byte| {
+        byte.is_ascii_digit()
+            .then(|| number * 10 + i32::from(byte - b'0'))
+    })
+}
+
+impl fmt::Display for Signal {
+    /// The name as `kill(1)` takes it: `INT`, `RTMIN+3`, and `32` and `33` for those two.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.pad(name),
+            None if *self == Self::RTMIN => f.pad("RTMIN"),
+            None if *self > Self::RTMIN => write!(f, "RTMIN+{}", self.raw() - Self::RTMIN.raw()),
+            None => write!(f, "{}", self.raw()),
+        }
+    }
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text that names no signal.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct UnknownSignal;
+
+impl fmt::Display for UnknownSignal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no signal has this name or number")
+    }
+}
+
+impl core::error::Error for UnknownSignal {}
+
+impl FromStr for Signal {
+    type Err = UnknownSignal;
+
+    /// As [`Signal::from_name`].
+    fn from_str(name: &str) -> Result<Self, UnknownSignal> {
+        Self::from_name(name).ok_or(UnknownSignal)
+    }
+}
+
+/// A set of signals: the kernel's 64-bit mask (INV-SIGNAL-2). `sigsetops(3)`.
+///
+/// ```
+/// use linux_event_core::signal::{Signal, SignalSet};
+/// const MINE: SignalSet = SignalSet::EMPTY.with(Signal::HUP).with(Signal::USR1);
+/// assert_eq!(MINE.bits(), 0b10_0000_0001);
+/// assert_eq!(MINE.difference(Signal::HUP.into()), SignalSet::from(Signal::USR1));
+/// ```
+#[derive(Copy, Clone, Default, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct SignalSet(u64);
+
+impl SignalSet {
+    /// No signal.
+    pub const EMPTY: Self = Self(0);
+    /// Every signal, KILL and STOP too (which a mask may name without effect).
+    pub const ALL: Self = Self(u64::MAX);
+
+    /// No signal.
+    #[inline]
+    pub const fn empty() -> Self {
+        Self::EMPTY
+    }
+
+    /// The set with this mask: bit n − 1 is signal n.
+    #[inline]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The mask: bit n − 1 is signal n.
+    #[inline]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    const fn bit(signal: Signal) -> u64 {
+        1 << (signal.raw() - 1)
+    }
+
+    /// This set and `signal`.
+    #[inline]
+    #[must_use]
+    pub const fn with(self, signal: Signal) -> Self {
+        Self(self.0 | Self::bit(signal))
+    }
+
+    /// Adds `signal`; whether it was not in the set before.
+    #[inline]
+    pub const fn insert(&mut self, signal: Signal) -> bool {
+        let new = !self.contains(signal);
+        self.0 |= Self::bit(signal);
+        new
+    }
+
+    /// Takes `signal` out; whether it was in the set.
+    #[inline]
+    pub const fn remove(&mut self, signal: Signal) -> bool {
+        let was_in = self.contains(signal);
+        self.0 &= !Self::bit(signal);
+        was_in
+    }
+
+    /// Whether `signal` is in the set.
+    #[inline]
+    pub const fn contains(self, signal: Signal) -> bool {
+        self.0 & Self::bit(signal) != 0
+    }
+
+    /// Whether the set has no signal.
+    #[inline]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// How many signals the set has, 0 to 64.
+    #[inline]
+    pub const fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// What is in either set.
+    #[inline]
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// What is in this set and not in `other`.
+    #[inline]
+    #[must_use]
+    pub const fn difference(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The signals in numeric order.
+    #[inline]
+    pub const fn iter(self) -> Signals {
+        Signals(self)
+    }
+}
+
+/// The signals of a set in numeric order: what [`SignalSet::iter`] returns.
+#[derive(Clone, Debug)]
+pub struct Signals(SignalSet);
+
+impl Iterator for Signals {
+    type Item = Signal;
+
+    #[inline]
+    fn next(&mut self) -> Option<Signal> {
+        let signal = Signal::from_raw(self.0.0.trailing_zeros() as i32 + 1)?;
+        self.0.remove(signal);
+        Some(signal)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.0.len(), Some(self.0.len()))
+    }
+}
+
+impl ExactSizeIterator for Signals {}
+impl core::iter::FusedIterator for Signals {}
+
+impl IntoIterator for SignalSet {
+    type Item = Signal;
+    type IntoIter = Signals;
+    fn into_iter(self) -> Signals {
+        self.iter()
+    }
+}
+
+impl From<Signal> for SignalSet {
+    fn from(signal: Signal) -> Self {
+        Self::EMPTY.with(signal)
+    }
+}
+
+impl FromIterator<Signal> for SignalSet {
+    fn from_iter<I: IntoIterator<Item = Signal>>(signals: I) -> Self {
+        signals.into_iter().fold(Self::EMPTY, Self::with)
+    }
+}
+
+impl fmt::Debug for SignalSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+    use std::format;
+    use std::string::ToString;
+    use std::vec::Vec;
+
+    fn all() -> impl Iterator<Item = Signal> {
+        (1..=64).map(|number| Signal::from_raw(number).unwrap())
+    }
+
+    #[test]
+    fn s1_numbers_outside_1_to_64_are_no_signals() {
+        for number in [i32::MIN, -1, 0, 65, 256, 257, i32::MAX] {
+            assert_eq!(Signal::from_raw(number), None, "{number}");
+        }
+        assert!(all().map(Signal::raw).eq(1..=64));
+        assert_eq!(size_of::<Option<Signal>>(), 1);
+    }
+
+    #[test]
+    fn s1_numbers_are_the_kernels() {
+        use linux_raw_sys::general as kernel;
+        for (signal, number) in [
+            (Signal::HUP, kernel::SIGHUP),
+            (Signal::INT, kernel::SIGINT),
+            (Signal::QUIT, kernel::SIGQUIT),
+            (Signal::ILL, kernel::SIGILL),
+            (Signal::TRAP, kernel::SIGTRAP),
+            (Signal::ABRT, kernel::SIGABRT),
+            (Signal::BUS, kernel::SIGBUS),
+            (Signal::FPE, kernel::SIGFPE),
+            (Signal::KILL, kernel::SIGKILL),
+            (Signal::USR1, kernel::SIGUSR1),
+            (Signal::SEGV, kernel::SIGSEGV),
+            (Signal::USR2, kernel::SIGUSR2),
+            (Signal::PIPE, kernel::SIGPIPE),
+            (Signal::ALRM, kernel::SIGALRM),
+            (Signal::TERM, kernel::SIGTERM),
+            (Signal::STKFLT, kernel::SIGSTKFLT),
+            (Signal::CHLD, kernel::SIGCHLD),
+            (Signal::CONT, kernel::SIGCONT),
+            (Signal::STOP, kernel::SIGSTOP),
+            (Signal::TSTP, kernel::SIGTSTP),
+            (Signal::TTIN, kernel::SIGTTIN),
+            (Signal::TTOU, kernel::SIGTTOU),
+            (Signal::URG, kernel::SIGURG),
+            (Signal::XCPU, kernel::SIGXCPU),
+            (Signal::XFSZ, kernel::SIGXFSZ),
+            (Signal::VTALRM, kernel::SIGVTALRM),
+            (Signal::PROF, kernel::SIGPROF),
+            (Signal::WINCH, kernel::SIGWINCH),
+            (Signal::IO, kernel::SIGIO),
+            (Signal::PWR, kernel::SIGPWR),
+            (Signal::SYS, kernel::SIGSYS),
+        ] {
+            assert_eq!(signal.raw() as u32, number, "{signal}");
+            assert_eq!(NAMED[number as usize - 1].1, signal);
+        }
+        assert_eq!(NAMED.len(), 31);
+    }
+
+    #[test]
+    fn s1_names_come_back_as_signals() {
+        for signal in all() {
+            let name = signal.to_string();
+            let forms = [
+                name.clone(),
+                name.to_lowercase(),
+                format!("{}", signal.raw()),
+            ];
+            for form in forms {
+                assert_eq!(form.parse(), Ok(signal), "{form}");
+            }
+            if signal.raw() != 32 && signal.raw() != 33 {
+                assert_eq!(Signal::from_name(&format!("SIG{name}")), Some(signal));
+                assert_eq!(Signal::from_name(&format!("sig{name}")), Some(signal));
+            }
+        }
+    }
+
+    #[test]
+    fn s1_real_time_signals_count_from_both_ends() {
+        for (name, number) in [
+            ("RTMIN", 34),
+            ("SIGRTMIN", 34),
+            ("rtmin+3", 37),
+            ("RTMIN+30", 64),
+            ("RTMAX", 64),
+            ("SigRtMax-30", 34),
+            ("POLL", 29),
+            ("sigcld", 17),
+            ("IOT", 6),
+            ("015", 15),
+        ] {
+            assert_eq!(
+                Signal::from_name(name).map(Signal::raw),
+                Some(number),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn s1_what_names_no_signal_is_refused() {
+        for name in [
+            "",
+            "SIG",
+            "0",
+            "65",
+            "-1",
+            "+1",
+            "1000",
+            "99999999999",
+            "INT ",
+            " INT",
+            "SIG2",
+            "SIGSIGINT",
+            "INTER",
+            "RTMIN+31",
+            "RTMIN-1",
+            "RTMIN+",
+            "RTMIN++1",
+            "RTMIN3",
+            "RTMAX+1",
+            "RTMAX-31",
+            "RT",
+            "SÏGINT",
+            "ŚIG",
+            "日本",
+        ] {
+            assert_eq!(name.parse::<Signal>(), Err(UnknownSignal), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn s1_kill_and_stop_are_the_ones_that_cannot_be_caught() {
+        let refused: Vec<Signal> = all().filter(|signal| !signal.can_be_caught()).collect();
+        assert_eq!(refused, [Signal::KILL, Signal::STOP]);
+    }
+
+    #[test]
+    fn s1_a_mask_has_the_kernels_bits() {
+        assert_eq!(SignalSet::from(Signal::HUP).bits(), 1);
+        assert_eq!(SignalSet::from(Signal::RTMAX).bits(), 1 << 63);
+        assert_eq!(all().collect::<SignalSet>(), SignalSet::ALL);
+        assert_eq!(SignalSet::empty().iter().next(), None);
+        let set = SignalSet::from_bits(0b10 | 1 << 63);
+        assert_eq!(format!("{set:?}"), "{INT, RTMIN+30}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: if cfg!(miri) { 8 } else { 256 },
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+        #[test]
+        fn s1_a_set_behaves_like_an_ordered_set(
+            steps in proptest::collection::vec((any::<bool>(), 1..=64), 0..100),
+            other in any::<u64>(),
+        ) {
+            let (mut set, mut model) = (SignalSet::EMPTY, BTreeSet::new());
+            for (insert, number) in steps {
+                let signal = Signal::from_raw(number).unwrap();
+                prop_assert_eq!(set.contains(signal), model.contains(&signal));
+                if insert {
+                    prop_assert_eq!(set.insert(signal), model.insert(signal));
+                } else {
+                    prop_assert_eq!(set.remove(signal), model.remove(&signal));
+                }
+                prop_assert_eq!(set.len(), model.len());
+                prop_assert_eq!(set.is_empty(), model.is_empty());
+            }
+            prop_assert!(set.iter().eq(model.iter().copied()), "numeric order");
+            prop_assert_eq!(set.iter().len(), model.len());
+            let other = SignalSet::from_bits(other);
+            for signal in all() {
+                let (here, there) = (set.contains(signal), other.contains(signal));
+                prop_assert_eq!(set.union(other).contains(signal), here || there);
+                prop_assert_eq!(set.difference(other).contains(signal), here && !there);
+            }
+        }
+    }
+}
