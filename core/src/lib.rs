@@ -2,5 +2,7 @@
 //! linux-event-core.
 
 pub mod clock;
+pub mod errno;
 pub mod handle;
+pub mod sys;
 pub mod table;
