@@ -288,9 +288,10 @@ mod tests {
         Err(Errno::EPERM)
     }
 
-    /// A vector without a vDSO before its end.
+    /// A vector that names a page size, and the vDSO only after its end.
     fn copy_without_vdso(auxv: &mut [usize; AUXV_WORDS]) {
-        auxv[..6].copy_from_slice(&[6, 4096, END_OF_AUXV, 0, VDSO_ADDRESS, 4096]);
+        let hidden = ehdr_from(auxv_from_proc);
+        auxv[..6].copy_from_slice(&[6, 4096, END_OF_AUXV, 0, VDSO_ADDRESS, hidden]);
     }
 
     #[test]
@@ -314,7 +315,19 @@ mod tests {
         let mut auxv = [0; AUXV_WORDS];
         match auxv_from_prctl(&mut auxv) {
             Ok(()) => assert_eq!(find_ehdr(&auxv), Some(expected)),
-            Err(error) => assert_eq!(error, Errno::EINVAL, "before Linux 6.4"),
+            Err(error) => {
+                extern crate std;
+                let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+                let mut numbers = release
+                    .split('.')
+                    .map(|part| part.parse::<u32>().unwrap_or(0));
+                let version = (numbers.next(), numbers.next());
+                assert_eq!(error, Errno::EINVAL);
+                assert!(
+                    version < (Some(6), Some(4)),
+                    "there since 6.4, this is {release}"
+                );
+            }
         }
         assert!(find_function(expected).is_some());
     }
@@ -345,6 +358,42 @@ mod tests {
         }
         assert!(is_mapped(found, PAGE_SIZE_MIN));
         assert!(!is_mapped(unmapped, elf::EXTENT_MAX));
+    }
+
+    /// One test, because the pointer is one for the whole process.
+    #[test]
+    fn t1_the_function_is_found_by_threads_that_race_and_by_what_start_hands_over() {
+        extern crate std;
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let before = by_raw_syscall();
+                    // As if nobody had read the clock: INV-VDSO-3.
+                    CLOCK_GETTIME.store(resolve_and_call as *mut (), Ordering::Relaxed);
+                    let now = monotonic();
+                    assert!(before <= now && now <= by_raw_syscall());
+                });
+            }
+        });
+        let mut auxv = [0; AUXV_WORDS];
+        auxv_from_proc(&mut auxv).unwrap();
+        let found = find_function(find_ehdr(&auxv).unwrap()).unwrap();
+        assert_eq!(CLOCK_GETTIME.load(Ordering::Relaxed), found);
+
+        // SAFETY: a copy of the kernel's vector, ended as it was.
+        unsafe { provide_auxv(auxv.as_ptr()) };
+        assert_eq!(clock_source(), ClockSource::VdsoFromStart);
+        assert_eq!(CLOCK_GETTIME.load(Ordering::Relaxed), found);
+
+        copy_without_vdso(&mut auxv);
+        // SAFETY: as above, and shorter.
+        unsafe { provide_auxv(auxv.as_ptr()) };
+        assert_eq!(clock_source(), ClockSource::Syscall);
+        let before = by_raw_syscall();
+        let now = monotonic();
+        assert!(before <= now && now <= by_raw_syscall());
+
+        assert_ne!(resolve(), ClockSource::Syscall);
     }
 
     #[test]
