@@ -142,6 +142,14 @@ macro_rules! typed_handle {
                 self.0.index() as usize
             }
 
+            /// Wraps a handle that is known to carry this type's tag.
+            #[inline(always)]
+            #[allow(dead_code, reason = "not every kind is met on a path that hot")]
+            pub(crate) const fn assume(handle: Handle) -> Self {
+                debug_assert!(handle.is(Tag::$tag));
+                Self(handle)
+            }
+
             /// Wraps a handle that carries this type's tag; `None` if it carries another.
             #[inline(always)]
             pub const fn from_handle(handle: Handle) -> Option<Self> {

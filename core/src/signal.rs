@@ -363,6 +363,21 @@ impl SignalSet {
         Self(self.0 & !other.0)
     }
 
+    /// What is in both sets.
+    #[inline]
+    #[must_use]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Takes out the signal with the lowest number.
+    #[inline]
+    pub fn pop_lowest(&mut self) -> Option<Signal> {
+        let lowest = self.iter().next()?;
+        self.remove(lowest);
+        Some(lowest)
+    }
+
     /// The signals in numeric order.
     #[inline]
     pub const fn iter(self) -> Signals {
@@ -415,6 +430,74 @@ impl FromIterator<Signal> for SignalSet {
 impl fmt::Debug for SignalSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+/// How often each signal came: what a signalfd held, merged (S-1).
+///
+/// ```
+/// use linux_event_core::signal::{Signal, SignalCounts};
+/// let mut counts = SignalCounts::new();
+/// counts.add(Signal::TERM, 1);
+/// counts.add(Signal::HUP, 2);
+/// assert_eq!(counts.set().iter().next(), Some(Signal::HUP));
+/// assert_eq!(counts.take(Signal::HUP), 2);
+/// assert_eq!(counts.take(Signal::HUP), 0);
+/// ```
+#[derive(Clone, Debug)]
+pub struct SignalCounts {
+    /// The signals whose count is not zero.
+    set: SignalSet,
+    counts: [u32; 64],
+}
+
+impl SignalCounts {
+    /// No signal came.
+    pub const fn new() -> Self {
+        Self {
+            set: SignalSet::EMPTY,
+            counts: [0; 64],
+        }
+    }
+
+    /// Counts `signal` another `count` times; stops at `u32::MAX`.
+    pub fn add(&mut self, signal: Signal, count: u32) {
+        if count > 0 {
+            self.set.insert(signal);
+            let slot = &mut self.counts[signal.raw() as usize - 1];
+            *slot = slot.saturating_add(count);
+        }
+    }
+
+    /// Adds what `other` has counted.
+    pub fn merge(&mut self, other: &Self) {
+        for signal in other.set.iter() {
+            self.add(signal, other.counts[signal.raw() as usize - 1]);
+        }
+    }
+
+    /// Takes the count of `signal`, leaving zero.
+    pub fn take(&mut self, signal: Signal) -> u32 {
+        self.set.remove(signal);
+        core::mem::take(&mut self.counts[signal.raw() as usize - 1])
+    }
+
+    /// The signals that came.
+    #[inline(always)]
+    pub const fn set(&self) -> SignalSet {
+        self.set
+    }
+
+    /// Whether none came.
+    #[inline(always)]
+    pub const fn is_empty(&self) -> bool {
+        self.set.is_empty()
+    }
+}
+
+impl Default for SignalCounts {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

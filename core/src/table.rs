@@ -211,6 +211,19 @@ impl<T> TableView<T> {
         }
     }
 
+    /// The value whose handle has the bits `token`, with that handle: for words that come back from the kernel.
+    #[inline(always)]
+    pub fn find(&mut self, token: u64) -> Option<(Handle, &mut T)> {
+        match self.slots.get_mut((token as usize) & (MAX_SLOTS - 1)) {
+            Some(Slot {
+                key,
+                value: Cell::Full(value),
+                ..
+            }) if *key == token => Some((Handle::from_raw(token)?, value)),
+            _ => None,
+        }
+    }
+
     /// The value that `handle` names, to change; `None` if the handle is stale or of another table.
     #[inline(always)]
     pub fn get_mut(&mut self, handle: Handle) -> Option<&mut T> {

@@ -1,0 +1,58 @@
+//! Building large values where they stay.
+//!
+//! **What.** A [`Place`] is a `static` that gives its value away once, as `&'static mut`. A loop's tables can be
+//! megabytes; a value of that size that is made on the stack and moved overflows it.
+//!
+//! **Invariants.** *INV-PLACE-1*: the value is lent at most once, to whoever turns `taken` from false to true.
+//!
+//! **Why this shape.** A `static` of zeroes lies in `.bss`: it costs nothing in the binary, and no memory until it is
+//! used. This is one of the few files of the crate with `unsafe` in it.
+
+use core::cell::UnsafeCell;
+use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// A value that can be taken once, for ever. See the [module](self).
+///
+/// ```
+/// use linux_event_core::place::Place;
+/// static TABLE: Place<[u32; 1000]> = Place::new([0; 1000]);
+/// let table: &'static mut [u32; 1000] = TABLE.take().unwrap();
+/// table[7] = 1;
+/// assert!(TABLE.take().is_none());
+/// ```
+pub struct Place<T> {
+    taken: AtomicBool,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: INV-PLACE-1: the value is reached by one caller only, so sharing the place is sending the value.
+unsafe impl<T: Send> Sync for Place<T> {}
+
+impl<T> Place<T> {
+    /// A place with `value` in it.
+    pub const fn new(value: T) -> Self {
+        Self {
+            taken: AtomicBool::new(false),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// The value, to the first who asks; `None` to everybody else.
+    #[allow(clippy::mut_from_ref, reason = "INV-PLACE-1 makes it the only one")]
+    pub fn take(&'static self) -> Option<&'static mut T> {
+        if self.taken.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        // SAFETY: INV-PLACE-1: the swap was false, so nobody else has or will have this reference.
+        Some(unsafe { &mut *self.value.get() })
+    }
+}
+
+impl<T> fmt::Debug for Place<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place")
+            .field("taken", &self.taken.load(Ordering::Relaxed))
+            .finish_non_exhaustive()
+    }
+}

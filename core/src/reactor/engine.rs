@@ -1,0 +1,575 @@
+//! The engine: turns, delivery and timers.
+//!
+//! **What.** [`Reactor`] and its turn: [`wait`](Reactor::wait), then [`next`](Reactor::next) until it gives `None`.
+//! Watchers are in `watchers`, signals and processes in `subscriptions`.
+//!
+//! **Invariants.** *INV-ENGINE-1*: a report reaches a watcher only if its token is, bit for bit, the watcher's own
+//! handle. *INV-ENGINE-2*: `live` is the number of occupants for which `Entry::is_live` holds. *INV-ENGINE-3*: a timer
+//! made or moved in a turn never has a deadline before that turn's time, so that the due ones of earlier turns come
+//! first and the loop over them ends at the first that is new (T-4).
+//!
+//! **Why this shape.** The path of a plain event is short and inlined into the caller's loop; everything else is in
+//! cold functions beside it. A function that returns after a system call costs more than the whole path.
+
+#![forbid(unsafe_code)]
+
+use core::borrow::BorrowMut;
+use core::fmt;
+use core::marker::PhantomData;
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
+
+use super::backend::{self, Backend, Report};
+use super::epoll::Epoll;
+use super::event::{Event, Stats};
+use super::flags::{Mode, Ready};
+use super::storage::{State, Storage, TimerEntry};
+use super::subscriptions::Delivery;
+use crate::clock::{Clock, Instant, duration_nanos};
+use crate::error::Error;
+use crate::handle::{Handle, ProcessWatch, Subscription, Tag, TimerId, Watcher};
+use crate::signal::SignalCounts;
+use crate::table::Full;
+
+/// A reactor: watches descriptors, keeps timers, takes signals, wakes and exits, and yields [`Event`]s.
+///
+/// `D` is what every registration carries and every event brings back: a token, an enum, an index. `W` is how many
+/// watchers, subscriptions and processes there can be together, `T` how many timers. `B` is the [`Backend`], `S` holds
+/// the [`Storage`]: the storage itself, `&'static mut` of one, or a box.
+///
+/// ```
+/// use core::time::Duration;
+/// use linux_event_core::reactor::{Epoll, Event, Interest, Reactor};
+/// use linux_event_core::sys::{Kernel, Linux};
+///
+/// #[derive(Clone, Copy, Debug, PartialEq)]
+/// enum Token { Counter, Tick }
+///
+/// let mut reactor: Reactor<Token, 16, 16> = Reactor::new(Epoll::new()?);
+/// let eventfd = Linux.eventfd().unwrap();
+/// reactor.watch(&eventfd, Interest::READ, Token::Counter)?;
+/// reactor.after(Duration::from_millis(1), Token::Tick)?;
+///
+/// reactor.wait(None)?; // one system call
+/// while let Some(event) = reactor.next() {
+///     match event {
+///         Event::Ready { data, .. } => assert_eq!(data, Token::Counter),
+///         Event::Timer { data, .. } => assert_eq!(data, Token::Tick),
+///         other => unreachable!("{other:?}"),
+///     }
+/// }
+/// # Ok::<(), linux_event_core::error::Error>(())
+/// ```
+pub struct Reactor<
+    D,
+    const W: usize = 64,
+    const T: usize = 64,
+    B: Backend = Epoll,
+    S = Storage<D, W, T, <B as Backend>::Process>,
+> {
+    pub(super) backend: B,
+    pub(super) storage: S,
+    clock: Clock,
+    pub(super) pending: Pending,
+    /// INV-ENGINE-2.
+    pub(super) live: u32,
+    timers_uncounted: u32,
+    pub(super) orphans: super::watchers::Orphans,
+    pub(super) stats: Stats,
+    pub(super) delivery: Delivery,
+    data: PhantomData<D>,
+}
+
+bitflags::bitflags! {
+    /// What is to be delivered before the batch goes on.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(super) struct Pending: u8 {
+        const TIMERS = 1;
+        const FAILURES = 2;
+        const SIGNALS = 4;
+        /// Not for delivery: there is something to do before the wait.
+        const PREPARE = 8;
+        const DELIVER = Self::TIMERS.bits() | Self::FAILURES.bits() | Self::SIGNALS.bits();
+    }
+}
+
+/// Every loop starts its generations elsewhere, so that the handles of one are stale in another.
+static LOOPS: AtomicU64 = AtomicU64::new(1);
+
+/// A salt no other loop of this process has, as far from the others' as 40 bits allow.
+fn salt() -> u64 {
+    /// 2⁶⁴ divided by the golden ratio: its multiples spread evenly.
+    const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+    LOOPS.fetch_add(1, Ordering::Relaxed).wrapping_mul(SPREAD) >> 24
+}
+
+impl<D: Copy, const W: usize, const T: usize, B: Backend> Reactor<D, W, T, B> {
+    /// A reactor over `backend` that holds its own storage.
+    ///
+    /// With large capacities use [`with_storage`](Self::with_storage): this one is built on the stack.
+    pub fn new(backend: B) -> Self {
+        Self::with_storage(backend, Storage::new())
+    }
+}
+
+impl<D, const W: usize, const T: usize, B, S> Reactor<D, W, T, B, S>
+where
+    D: Copy,
+    B: Backend,
+    S: BorrowMut<Storage<D, W, T, B::Process>>,
+{
+    /// A reactor over `backend` whose tables are in `storage`, which should be empty: what is in it can't be reached.
+    ///
+    /// ```
+    /// use linux_event_core::place::Place;
+    /// use linux_event_core::reactor::{Epoll, Reactor, Storage};
+    ///
+    /// static STORAGE: Place<Storage<u32, 4096, 4096>> = Place::new(Storage::new()); // in .bss
+    /// let storage = STORAGE.take().expect("taken once");
+    /// let reactor: Reactor<u32, 4096, 4096, Epoll, &'static mut Storage<u32, 4096, 4096>> =
+    ///     Reactor::with_storage(Epoll::new()?, storage);
+    /// # drop(reactor);
+    /// # Ok::<(), linux_event_core::error::Error>(())
+    /// ```
+    pub fn with_storage(backend: B, mut storage: S) -> Self {
+        let salt = salt();
+        storage.borrow_mut().watchers.set_salt(salt);
+        storage.borrow_mut().timers.set_salt(salt);
+        let mut clock = Clock::new();
+        clock.tick(backend.now());
+        Self {
+            backend,
+            storage,
+            clock,
+            pending: Pending::empty(),
+            live: 0,
+            timers_uncounted: 0,
+            orphans: super::watchers::Orphans::NONE,
+            stats: Stats::default(),
+            delivery: Delivery::new(),
+            data: PhantomData,
+        }
+    }
+
+    /// The backend.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// The backend, to change.
+    pub fn backend_mut(&mut self) -> &mut B {
+        &mut self.backend
+    }
+
+    /// What was done so far (G-3).
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// The clock as it was read last: by the last wait, if timers were armed (T-1).
+    #[inline]
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// The clock, read afresh.
+    pub fn read_clock(&self) -> Instant {
+        self.backend.now()
+    }
+
+    /// How many things keep a loop running: armed timers, watchers with an interest, signal subscriptions and
+    /// processes, but for those that [`set_counted`](Self::set_counted) took out (R-2).
+    pub fn live(&self) -> usize {
+        let storage: &Storage<_, W, T, _> = self.storage.borrow();
+        self.live as usize + storage.timers.len() - self.timers_uncounted as usize
+    }
+
+    /// The first deadline, if a timer is armed.
+    #[inline]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let storage: &Storage<_, W, T, _> = self.storage.borrow();
+        storage.timers.first_deadline()
+    }
+
+    /// Begins a turn: flushes changes of interest, waits once, and reads the clock if timers are armed (R-1).
+    ///
+    /// The wait ends when something is ready, at the first deadline, or after `timeout`; `None` sets no limit, zero
+    /// does not wait. Nor does it wait when there is something to deliver already: events of the last turn that
+    /// [`next`](Self::next) was not asked for are this turn's.
+    ///
+    /// # Errors
+    /// [`Error::Forked`] in a child of the process that made the reactor; [`Error::Os`] if the kernel refuses to wait.
+    #[inline(always)]
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
+        if !self.backend.is_owner() {
+            return Err(Error::Forked);
+        }
+        self.stats.turns += 1;
+        let timeout = if self.pending.is_empty() {
+            timeout
+        } else {
+            self.prepare_turn(timeout)
+        };
+        if !self.backend.has_next() {
+            let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
+            let deadline = storage.timers.first_deadline();
+            self.stats.waits += 1;
+            self.backend.wait(deadline, timeout)?;
+        }
+        let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
+        if let Some(first) = storage.timers.first_deadline()
+            && self.clock.tick(self.backend.now()) >= first
+        {
+            self.pending |= Pending::TIMERS;
+        }
+        Ok(())
+    }
+
+    /// What a turn does before its wait, when there is anything to do.
+    #[cold]
+    #[inline(never)]
+    fn prepare_turn(&mut self, timeout: Option<Duration>) -> Option<Duration> {
+        self.pending -= Pending::PREPARE;
+        self.delivery.begin_turn(&mut self.pending);
+        self.mend_orphans();
+        self.flush();
+        if self.pending.is_empty() {
+            timeout
+        } else {
+            Some(Duration::ZERO)
+        }
+    }
+
+    /// This turn's number (T-4).
+    #[inline(always)]
+    pub(super) fn turn(&self) -> u32 {
+        self.stats.turns as u32
+    }
+
+    /// This batch's number: a token that died in it is no orphan.
+    #[inline(always)]
+    pub(super) fn batch(&self) -> u32 {
+        self.stats.waits as u32
+    }
+
+    /// The next event of this turn; `None` ends the turn.
+    ///
+    /// Whatever a caller does between two calls (cancel, replace, disable, close) holds for the events that follow.
+    #[inline(always)]
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "a turn ends, the reactor goes on: it is no iterator"
+    )]
+    pub fn next(&mut self) -> Option<Event<D>> {
+        loop {
+            if self.pending.intersects(Pending::DELIVER)
+                && let Some(event) = self.next_pending()
+            {
+                return Some(event);
+            }
+            let report = self.backend.next()?;
+            let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
+            if let Some((handle, entry)) = storage.watchers.find(report.token) {
+                // INV-ENGINE-1. Every bit reported is asked for, and nothing is to be noted: deliver it.
+                let asked = Ready::from(entry.interest);
+                if report.events & !u32::from(asked.bits()) == 0
+                    && !entry.mode.contains(Mode::ONESHOT)
+                {
+                    self.stats.events += 1;
+                    return Some(Event::Ready {
+                        // What asks for something is a watcher: the other kinds have no interest.
+                        watcher: Watcher::assume(handle),
+                        ready: Ready::from_bits_retain(report.events as u16),
+                        data: entry.data,
+                    });
+                }
+            }
+            if let Some(event) = self.resolve(report) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// An event that is none of the batch's: a timer, a failed registration, a signal.
+    #[cold]
+    #[inline(never)]
+    fn next_pending(&mut self) -> Option<Event<D>> {
+        if !self.backend.is_owner() {
+            return None;
+        }
+        let event = self
+            .next_timer()
+            .or_else(|| self.next_failure())
+            .or_else(|| self.next_signal())?;
+        self.stats.events += 1;
+        Some(event)
+    }
+
+    /// A report that is not a plain one.
+    #[cold]
+    #[inline(never)]
+    fn resolve(&mut self, report: Report) -> Option<Event<D>> {
+        if !self.backend.is_owner() {
+            return None;
+        }
+        let handle = Handle::from_raw(report.token)?;
+        let event = if handle == backend::WAKEUP {
+            match self.backend.take_wakes() {
+                0 => return None,
+                count => Event::Wakeup { count },
+            }
+        } else if handle == backend::SIGNAL {
+            self.fetch_signals();
+            return None;
+        } else if handle == backend::TIMER {
+            self.backend.timer_expired();
+            return None;
+        } else if handle.is(Tag::Process) {
+            self.resolve_exit(handle)?
+        } else {
+            self.resolve_ready(handle, report.events)?
+        };
+        self.stats.events += 1;
+        Some(event)
+    }
+
+    /// The next timer that is due and is not of this turn (INV-ENGINE-3).
+    fn next_timer(&mut self) -> Option<Event<D>> {
+        if !self.pending.contains(Pending::TIMERS) {
+            return None;
+        }
+        let (now, turn) = (self.clock.now(), self.turn());
+        let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
+        let due = storage
+            .timers
+            .peek_due(now)
+            .map(|(timer, deadline, entry)| (timer, deadline, *entry));
+        let Some((timer, deadline, entry)) = due.filter(|(_, _, entry)| entry.turn != turn) else {
+            self.pending -= Pending::TIMERS;
+            return None;
+        };
+        let mut expirations = 1;
+        if entry.period == 0 {
+            storage.timers.cancel(timer);
+            if !entry.counted {
+                self.timers_uncounted -= 1;
+            }
+        } else {
+            // Fixed rate, on the grid of the first deadline, and armed again before anybody hears of it (T-6).
+            expirations += now.as_nanos().saturating_sub(deadline.as_nanos()) / entry.period;
+            let next = entry.period.saturating_mul(expirations);
+            storage
+                .timers
+                .reschedule(timer, deadline + Duration::from_nanos(next));
+        }
+        Some(Event::Timer {
+            timer,
+            deadline,
+            expirations,
+            data: entry.data,
+        })
+    }
+
+    /// Arms a timer that is due `delay` after this call, by a fresh reading of the clock (T-1, T-2).
+    ///
+    /// # Errors
+    /// [`Error::Full`] when all `T` timers are armed; [`Error::Forked`].
+    pub fn after(&mut self, delay: Duration, data: D) -> Result<TimerId, Error> {
+        self.arm(self.backend.now() + delay, 0, data)
+    }
+
+    /// Arms a timer that is due at `deadline`; one in the past is due in the next turn (T-2).
+    ///
+    /// # Errors
+    /// As [`after`](Self::after).
+    pub fn at(&mut self, deadline: Instant, data: D) -> Result<TimerId, Error> {
+        self.arm(deadline, 0, data)
+    }
+
+    /// Arms a timer that is due after every `period`, first one period from now (T-6).
+    ///
+    /// The rate is fixed: lateness does not add up, and periods that were missed come as one event with their count.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a period of zero; else as [`after`](Self::after).
+    pub fn every(&mut self, period: Duration, data: D) -> Result<TimerId, Error> {
+        self.every_from(self.backend.now() + period, period, data)
+    }
+
+    /// Arms a timer that is due at `first` and after every `period` from then on.
+    ///
+    /// # Errors
+    /// As [`every`](Self::every).
+    pub fn every_from(
+        &mut self,
+        first: Instant,
+        period: Duration,
+        data: D,
+    ) -> Result<TimerId, Error> {
+        match duration_nanos(period) {
+            0 => Err(Error::Invalid("a period must be at least 1 ns")),
+            period => self.arm(first, period, data),
+        }
+    }
+
+    fn arm(&mut self, deadline: Instant, period: u64, data: D) -> Result<TimerId, Error> {
+        if !self.backend.is_owner() {
+            return Err(Error::Forked);
+        }
+        let entry = TimerEntry {
+            data,
+            period,
+            turn: self.turn(),
+            counted: true,
+        };
+        let deadline = deadline.max(self.clock.now()); // INV-ENGINE-3
+        let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
+        storage
+            .timers
+            .insert(deadline, entry)
+            .map_err(|Full(_)| Error::Full { capacity: T })
+    }
+
+    /// Moves a timer to `deadline`; among equals it comes last. False if the handle is stale.
+    pub fn reschedule(&mut self, timer: TimerId, deadline: Instant) -> bool {
+        let deadline = deadline.max(self.clock.now()); // INV-ENGINE-3
+        let turn = self.turn();
+        let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
+        let Some(entry) = storage.timers.get_mut(timer) else {
+            return false;
+        };
+        entry.turn = turn;
+        storage.timers.reschedule(timer, deadline)
+    }
+
+    /// When a timer is due; `None` if the handle is stale.
+    pub fn deadline(&self, timer: TimerId) -> Option<Instant> {
+        let storage: &Storage<_, W, T, _> = self.storage.borrow();
+        storage.timers.deadline(timer)
+    }
+
+    /// Ends a watcher, timer, subscription or process watch: true once, false after (T-7). Its events that were
+    /// fetched already are dropped (R-6). The descriptor of a watcher stays open (R-10).
+    ///
+    /// Signals are the exception, since nothing else would ever tell of them: what had arrived for a subscription
+    /// when its last subscriber left is delivered once more, in the next turn, and then the mask is restored (S-3).
+    ///
+    /// In a forked child it does nothing and returns false (G-1).
+    pub fn cancel(&mut self, handle: impl Into<Handle>) -> bool {
+        if !self.backend.is_owner() {
+            return false;
+        }
+        let handle = handle.into();
+        if let Some(timer) = TimerId::from_handle(handle) {
+            self.cancel_timer(timer)
+        } else if handle.is(Tag::Signal) {
+            self.cancel_subscription(handle)
+        } else {
+            self.cancel_watcher(handle)
+        }
+    }
+
+    fn cancel_timer(&mut self, timer: TimerId) -> bool {
+        let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
+        match storage.timers.cancel(timer) {
+            Some(entry) => {
+                self.timers_uncounted -= u32::from(!entry.counted);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether what `handle` names is still there.
+    pub fn contains(&self, handle: impl Into<Handle>) -> bool {
+        let handle = handle.into();
+        let storage: &Storage<_, W, T, _> = self.storage.borrow();
+        match TimerId::from_handle(handle) {
+            Some(timer) => storage.timers.deadline(timer).is_some(),
+            None => storage.watchers.contains(handle),
+        }
+    }
+
+    /// Sets whether `handle` keeps a loop running (R-2); at first everything does. False if the handle is stale.
+    #[doc(alias = "unref")]
+    pub fn set_counted(&mut self, handle: impl Into<Handle>, counted: bool) -> bool {
+        let handle = handle.into();
+        let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
+        if let Some(timer) = TimerId::from_handle(handle) {
+            let Some(entry) = storage.timers.get_mut(timer) else {
+                return false;
+            };
+            self.timers_uncounted += u32::from(entry.counted);
+            self.timers_uncounted -= u32::from(counted);
+            entry.counted = counted;
+            return true;
+        }
+        self.change(handle, |entry| entry.state.set(State::UNCOUNTED, !counted))
+            .is_some()
+    }
+
+    /// Changes an occupant and keeps the count of live ones (INV-ENGINE-2).
+    pub(super) fn change<R>(
+        &mut self,
+        handle: Handle,
+        change: impl FnOnce(&mut super::storage::Entry<D, B::Process>) -> R,
+    ) -> Option<R> {
+        let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
+        let entry = storage.watchers.get_mut(handle)?;
+        self.live -= u32::from(entry.is_live());
+        let result = change(entry);
+        self.live += u32::from(entry.is_live());
+        Some(result)
+    }
+
+    /// Readies the reactor to sit inside another loop, which then waits on its descriptor (G-2): flushes changes of
+    /// interest and sees to it that the descriptor becomes readable at the first deadline, or at once if there is
+    /// something to deliver. When it is readable, run a turn with a timeout of zero, then prepare again.
+    ///
+    /// # Errors
+    /// [`Error::Forked`]; [`Error::Os`] if the kernel refuses a timer.
+    pub fn prepare(&mut self) -> Result<(), Error> {
+        if !self.backend.is_owner() {
+            return Err(Error::Forked);
+        }
+        self.prepare_turn(None);
+        let deadline = if self.pending.is_empty() && !self.backend.has_next() {
+            self.next_deadline()
+        } else {
+            Some(Instant::ZERO)
+        };
+        self.backend.arm(deadline)
+    }
+
+    /// Takes signals from the backend and makes them this turn's.
+    fn fetch_signals(&mut self) {
+        // A signalfd that can't be read is reported again, and read again, next turn.
+        let mut counts = SignalCounts::new();
+        if self.backend.take_signals(&mut counts).is_ok() {
+            self.delivery.add(&counts);
+            self.delivery.begin_turn(&mut self.pending);
+        }
+    }
+}
+
+impl<D, const W: usize, const T: usize, B: Backend, S> fmt::Debug for Reactor<D, W, T, B, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactor")
+            .field("live", &self.live)
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
+    }
+}
+
+macro_rules! into_handle {
+    ($($name:ident),*) => {$(
+        impl From<$name> for Handle {
+            #[inline(always)]
+            fn from(typed: $name) -> Self {
+                typed.handle()
+            }
+        }
+    )*};
+}
+
+into_handle!(Watcher, TimerId, Subscription, ProcessWatch);

@@ -1,0 +1,492 @@
+//! [`Epoll`]: readiness from the kernel (`epoll(7)`).
+//!
+//! **What.** One epoll instance, its batch, and the descriptors behind timers, signals and wakeups, over any
+//! [`Kernel`].
+//!
+//! **Invariants.** *INV-EPOLL-1*: `timer_set` is what the timerfd will expire at, `Instant::MAX` if it will not; it is
+//! cleared once the expiry was seen. *INV-EPOLL-2*: `blocked` holds the signals that this backend blocked and that were not blocked before.
+//!
+//! **Why this shape.** How to wait: `epoll_wait` for none and for zero timeouts; `epoll_pwait2` (Linux 5.11) for short
+//! ones; beyond 50 ms an absolute timerfd, set when the deadline changes. `epoll_pwait2` is late by a thousandth of
+//! the wait (2 ms after 2 s), the timerfd by 30 to 150 µs at any distance, and it needs no reading of the clock (T-8).
+//! A caller's own timeout, as opposed to a timer, always goes through `epoll_pwait2`: one call, late by a thousandth.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::ops::Deref;
+use core::time::Duration;
+
+use linux_raw_sys::general as linux;
+
+use super::backend::{Backend, Report, SIGNAL, TIMER, WAKEUP};
+use crate::clock::{Instant, duration_nanos};
+use crate::errno::Errno;
+use crate::error::{Call, Error};
+use crate::handle::Handle;
+use crate::pid::ExitStatus;
+use crate::signal::{Signal, SignalCounts, SignalSet};
+use crate::sys::uapi::EpollEvent;
+use crate::sys::{AsRawFd, BorrowedFd, Fd, Kernel, Linux, MaskChange, RawFd, SignalRecord};
+use crate::wakeup::Wakeup;
+
+/// The most events that one wait fetches. The kernel hands out what is left in turn.
+pub const BATCH: usize = 256;
+
+/// Deadlines up to this many nanoseconds ahead go through `epoll_pwait2`.
+const PWAIT2_MAX_NS: u64 = 50_000_000;
+/// Nanoseconds in a millisecond.
+const MILLI_NS: u64 = 1_000_000;
+
+/// Readiness by epoll. Neither `Send` nor `Sync`: signal masks belong to a thread (S-3).
+///
+/// `P` is how it holds its [`Wakeup`]: `&'static` here, an `Arc` where there is one.
+pub struct Epoll<K = Linux, P = &'static Wakeup<K>>
+where
+    K: Kernel,
+    P: Deref<Target = Wakeup<K>>,
+{
+    epoll: Fd<K>,
+    kernel: K,
+    epoch: u64,
+    len: u32,
+    cursor: u32,
+    has_pwait2: bool,
+    timer_set: Instant,
+    timer: Option<Fd<K>>,
+    signalfd: Option<Fd<K>>,
+    signals: SignalSet,
+    blocked: SignalSet,
+    wakeup: Option<P>,
+    stays_on_its_thread: PhantomData<*const ()>,
+    events: [EpollEvent; BATCH],
+}
+
+impl Epoll {
+    /// A new epoll instance.
+    ///
+    /// # Errors
+    /// [`Error::Os`] with EMFILE, ENFILE or ENOMEM; [`Error::Denied`] in a sandbox that forbids epoll.
+    pub fn new() -> Result<Self, Error> {
+        Self::with_kernel(Linux)
+    }
+}
+
+impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
+    /// A new epoll instance of `kernel`.
+    ///
+    /// # Errors
+    /// As [`Epoll::new`].
+    pub fn with_kernel(kernel: K) -> Result<Self, Error> {
+        let epoll = kernel
+            .epoll_create()
+            .map_err(|errno| Error::from_call(Call::EpollCreate, errno))?;
+        Ok(Self {
+            epoll,
+            epoch: kernel.process_epoch(),
+            kernel,
+            len: 0,
+            cursor: 0,
+            has_pwait2: true,
+            timer_set: Instant::MAX,
+            timer: None,
+            signalfd: None,
+            signals: SignalSet::EMPTY,
+            blocked: SignalSet::EMPTY,
+            wakeup: None,
+            stays_on_its_thread: PhantomData,
+            events: [EpollEvent::EMPTY; BATCH],
+        })
+    }
+
+    /// Lets `wakeup` end this loop's waits. The one attached before, if any, no longer does.
+    ///
+    /// # Errors
+    /// If the eventfd can't be opened or watched.
+    pub fn attach(&mut self, wakeup: P) -> Result<(), Error> {
+        if let Some(old) = self.wakeup.take()
+            && let Ok(eventfd) = old.open()
+        {
+            let _ = self.control(linux::EPOLL_CTL_DEL, eventfd.as_raw_fd(), EpollEvent::EMPTY);
+        }
+        let eventfd = wakeup
+            .open()
+            .map_err(|errno| Error::from_call(Call::Eventfd, errno))?
+            .as_raw_fd();
+        self.control(linux::EPOLL_CTL_ADD, eventfd, INTERNAL_WAKEUP)
+            .map_err(|errno| Error::from_call(Call::EpollCtl, errno))?;
+        self.wakeup = Some(wakeup);
+        Ok(())
+    }
+
+    /// The wakeup, if one is attached.
+    pub fn wakeup(&self) -> Option<&P> {
+        self.wakeup.as_ref()
+    }
+
+    /// The epoll descriptor, which is readable when a wait would find something (G-2). It changes when the interest
+    /// list has to be rebuilt: see [`Stats::rebuilds`](super::Stats::rebuilds).
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.borrow()
+    }
+
+    #[inline]
+    fn control(&self, operation: u32, fd: RawFd, event: EpollEvent) -> Result<(), Errno> {
+        self.kernel
+            .epoll_ctl(self.epoll.borrow(), operation, fd, event)
+    }
+
+    /// Sets the timerfd; [`Instant::MAX`] stops it.
+    #[cold]
+    fn set_timer(&mut self, deadline: Instant) -> Result<(), Error> {
+        if self.timer_set == deadline {
+            return Ok(());
+        }
+        if self.timer.is_none() {
+            let timer = self
+                .kernel
+                .timerfd_create()
+                .map_err(|errno| Error::from_call(Call::TimerfdCreate, errno))?;
+            self.control(linux::EPOLL_CTL_ADD, timer.as_raw_fd(), INTERNAL_TIMER)
+                .map_err(|errno| Error::from_call(Call::EpollCtl, errno))?;
+            self.timer = Some(timer);
+        }
+        if let Some(timer) = &self.timer {
+            self.kernel
+                .timerfd_settime(
+                    timer.borrow(),
+                    Some(deadline).filter(|&at| at < Instant::MAX),
+                    0,
+                )
+                .map_err(|errno| Error::from_call(Call::TimerfdSettime, errno))?;
+        }
+        self.timer_set = deadline;
+        Ok(())
+    }
+
+    /// Waits as planned. A kernel without `epoll_pwait2` is asked once.
+    #[inline(always)]
+    fn wait_planned(
+        &mut self,
+        deadline: Option<Instant>,
+        timeout: Option<Duration>,
+    ) -> Result<usize, Errno> {
+        loop {
+            let plan = self.plan(deadline, timeout);
+            let epoll = self.epoll.borrow();
+            return match plan {
+                Plan::Block => self.kernel.epoll_wait(epoll, &mut self.events, -1),
+                Plan::Poll => self.kernel.epoll_wait(epoll, &mut self.events, 0),
+                Plan::Sleep(nanos) => {
+                    let fetched = self.kernel.epoll_pwait2(epoll, &mut self.events, nanos);
+                    if let Err(Errno::ENOSYS | Errno::EPERM) = fetched {
+                        self.has_pwait2 = false; // by timerfd from now on
+                        continue;
+                    }
+                    fetched
+                }
+                Plan::Millis(nanos) => {
+                    let millis = nanos.div_ceil(MILLI_NS).min(i32::MAX as u64) as i32;
+                    self.kernel.epoll_wait(epoll, &mut self.events, millis)
+                }
+            };
+        }
+    }
+
+    /// How to wait for `deadline` or `timeout`: whichever is sooner, and not both `None`.
+    #[inline(always)]
+    fn plan(&mut self, deadline: Option<Instant>, timeout: Option<Duration>) -> Plan {
+        if timeout == Some(Duration::ZERO) {
+            return Plan::Poll;
+        }
+        let timeout = timeout.map(duration_nanos);
+        let Some(deadline) = deadline else {
+            return self.plan_timeout(timeout);
+        };
+        // The timerfd is on its way already: no clock to read, nothing to set.
+        if self.timer_set == deadline && timeout.is_none() {
+            return Plan::Block;
+        }
+        let left = duration_nanos(deadline.since(self.kernel.monotonic()));
+        if left == 0 {
+            return Plan::Poll;
+        }
+        if let Some(timeout) = timeout
+            && timeout < left
+        {
+            // A timerfd set to a deadline that was cancelled since must not end this wait early.
+            if self.timer_set < deadline {
+                let _ = self.set_timer(deadline);
+            }
+            return self.plan_timeout(Some(timeout));
+        }
+        if left <= PWAIT2_MAX_NS && self.has_pwait2 {
+            if self.timer_set < deadline {
+                let _ = self.set_timer(Instant::MAX);
+            }
+            return Plan::Sleep(left);
+        }
+        match self.set_timer(deadline) {
+            Ok(()) => Plan::Block,
+            // Without timerfds there is still the millisecond of epoll_wait, rounded up: late, never early.
+            Err(_) => Plan::Millis(left),
+        }
+    }
+
+    /// How to wait for a caller's timeout alone, or for ever.
+    #[inline(always)]
+    fn plan_timeout(&mut self, timeout: Option<u64>) -> Plan {
+        match timeout {
+            None => {
+                if self.timer_set != Instant::MAX {
+                    let _ = self.set_timer(Instant::MAX);
+                }
+                Plan::Block
+            }
+            Some(timeout) if self.has_pwait2 => Plan::Sleep(timeout),
+            Some(timeout) => {
+                let end = self.kernel.monotonic() + Duration::from_nanos(timeout);
+                // A deadline that is set already is later: the next wait sets it again.
+                match self.set_timer(end) {
+                    Ok(()) => Plan::Block,
+                    Err(_) => Plan::Millis(timeout),
+                }
+            }
+        }
+    }
+}
+
+/// How to wait.
+enum Plan {
+    /// Not at all.
+    Poll,
+    /// Until something is ready; the timerfd may be what is.
+    Block,
+    /// At most this many nanoseconds, by `epoll_pwait2`.
+    Sleep(u64),
+    /// At most this many nanoseconds, by `epoll_wait`, in whole milliseconds.
+    Millis(u64),
+}
+
+const INTERNAL_WAKEUP: EpollEvent = EpollEvent::new(linux::EPOLLIN | linux::EPOLLET, WAKEUP.raw());
+const INTERNAL_TIMER: EpollEvent = EpollEvent::new(linux::EPOLLIN | linux::EPOLLET, TIMER.raw());
+const INTERNAL_SIGNAL: EpollEvent = EpollEvent::new(linux::EPOLLIN, SIGNAL.raw());
+
+impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Backend for Epoll<K, P> {
+    type Process = Fd<K>;
+
+    #[inline(always)]
+    fn now(&self) -> Instant {
+        self.kernel.monotonic()
+    }
+
+    #[inline(always)]
+    fn is_owner(&self) -> bool {
+        self.kernel.process_epoch() == self.epoch
+    }
+
+    #[inline]
+    fn add(&mut self, fd: RawFd, events: u32, token: Handle) -> Result<(), Errno> {
+        self.control(
+            linux::EPOLL_CTL_ADD,
+            fd,
+            EpollEvent::new(events, token.raw()),
+        )
+    }
+
+    #[inline]
+    fn modify(&mut self, fd: RawFd, events: u32, token: Handle) -> Result<(), Errno> {
+        self.control(
+            linux::EPOLL_CTL_MOD,
+            fd,
+            EpollEvent::new(events, token.raw()),
+        )
+    }
+
+    #[inline]
+    fn remove(&mut self, fd: RawFd) -> Result<(), Errno> {
+        self.control(linux::EPOLL_CTL_DEL, fd, EpollEvent::EMPTY)
+    }
+
+    #[cold]
+    fn rebuild(&mut self) -> Result<(), Error> {
+        let fresh = self
+            .kernel
+            .epoll_create()
+            .map_err(|errno| Error::from_call(Call::EpollCreate, errno))?;
+        let wakeup = self.wakeup.as_ref().and_then(|wakeup| wakeup.open().ok());
+        let internal = [
+            (wakeup.map(|fd| fd.as_raw_fd()), INTERNAL_WAKEUP),
+            (self.timer.as_ref().map(Fd::as_raw_fd), INTERNAL_TIMER),
+            (self.signalfd.as_ref().map(Fd::as_raw_fd), INTERNAL_SIGNAL),
+        ];
+        for (fd, event) in internal {
+            if let Some(fd) = fd {
+                self.kernel
+                    .epoll_ctl(fresh.borrow(), linux::EPOLL_CTL_ADD, fd, event)
+                    .map_err(|errno| Error::from_call(Call::EpollCtl, errno))?;
+            }
+        }
+        self.epoll = fresh;
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn wait(&mut self, deadline: Option<Instant>, timeout: Option<Duration>) -> Result<(), Error> {
+        self.len = 0;
+        self.cursor = 0;
+        let epoll = self.epoll.borrow();
+        // The usual case first, on its own: no timer, no timeout, nothing to plan.
+        let fetched = if deadline.is_none() && timeout.is_none() && self.timer_set == Instant::MAX {
+            self.kernel.epoll_wait(epoll, &mut self.events, -1)
+        } else {
+            self.wait_planned(deadline, timeout)
+        };
+        match fetched {
+            Ok(count) => {
+                self.len = count as u32;
+                Ok(())
+            }
+            Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(Error::from_call(Call::EpollWait, errno)),
+        }
+    }
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Report> {
+        if self.cursor >= self.len {
+            return None;
+        }
+        let event = self.events[self.cursor as usize % BATCH];
+        self.cursor += 1;
+        Some(Report {
+            token: event.data(),
+            events: event.events(),
+        })
+    }
+
+    fn timer_expired(&mut self) {
+        self.timer_set = Instant::MAX; // INV-EPOLL-1
+    }
+
+    #[inline(always)]
+    fn has_next(&self) -> bool {
+        self.cursor < self.len
+    }
+
+    fn arm(&mut self, deadline: Option<Instant>) -> Result<(), Error> {
+        self.set_timer(deadline.unwrap_or(Instant::MAX))
+    }
+
+    fn take_wakes(&mut self) -> u64 {
+        self.wakeup.as_ref().map_or(0, |wakeup| wakeup.take())
+    }
+
+    fn set_signals(&mut self, set: SignalSet) -> Result<(), Error> {
+        let added = set.difference(self.signals);
+        let removed = self.signals.difference(set);
+        if !added.is_empty() {
+            let old = self
+                .kernel
+                .signal_mask(MaskChange::Block, added)
+                .map_err(|errno| Error::from_call(Call::Sigprocmask, errno))?;
+            let newly_blocked = added.difference(old);
+            if let Err(error) = self.change_signalfd(set) {
+                let _ = self.kernel.signal_mask(MaskChange::Unblock, newly_blocked);
+                return Err(error);
+            }
+            self.blocked = self.blocked.union(newly_blocked); // INV-EPOLL-2
+        } else if !removed.is_empty() {
+            self.change_signalfd(set)?;
+        }
+        self.signals = set;
+        let restored = self.blocked.intersection(removed);
+        if !restored.is_empty() {
+            self.blocked = self.blocked.difference(restored);
+            self.kernel
+                .signal_mask(MaskChange::Unblock, restored)
+                .map_err(|errno| Error::from_call(Call::Sigprocmask, errno))?;
+        }
+        Ok(())
+    }
+
+    fn take_signals(&mut self, counts: &mut SignalCounts) -> Result<(), Error> {
+        let Some(signalfd) = &self.signalfd else {
+            return Ok(());
+        };
+        let mut records = [SignalRecord::EMPTY; 16];
+        loop {
+            match self.kernel.signalfd_read(signalfd.borrow(), &mut records) {
+                Ok(count) => {
+                    for record in records.iter().take(count) {
+                        if let Some(signal) = Signal::from_raw(record.number as i32) {
+                            counts.add(signal, 1);
+                        }
+                    }
+                }
+                Err(Errno::EAGAIN) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Error::from_call(Call::Signalfd, errno)),
+            }
+        }
+    }
+
+    fn open_process(&mut self, pid: i32) -> Result<Fd<K>, Error> {
+        self.kernel
+            .pidfd_open(pid)
+            .map_err(|errno| Error::from_call(Call::PidfdOpen, errno))
+    }
+
+    fn process_status(&mut self, process: &Fd<K>, reap: bool) -> Result<Option<ExitStatus>, Errno> {
+        match self.kernel.waitid(process.borrow(), reap) {
+            Ok(Some(info)) => Ok(Some(ExitStatus::from_info(info))),
+            Ok(None) => Err(Errno::EAGAIN),
+            Err(Errno::ECHILD) if !reap => {
+                // Not a child. Since Linux 6.15 the pidfd itself tells; before, nobody does.
+                let status = self.kernel.pidfd_exit_status(process.borrow());
+                Ok(status.ok().flatten().map(ExitStatus::from_wait_status))
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
+    fn change_signalfd(&mut self, set: SignalSet) -> Result<(), Error> {
+        if let Some(signalfd) = &self.signalfd {
+            return self
+                .kernel
+                .signalfd_change(signalfd.borrow(), set)
+                .map_err(|errno| Error::from_call(Call::Signalfd, errno));
+        }
+        let signalfd = self
+            .kernel
+            .signalfd(set)
+            .map_err(|errno| Error::from_call(Call::Signalfd, errno))?;
+        self.control(linux::EPOLL_CTL_ADD, signalfd.as_raw_fd(), INTERNAL_SIGNAL)
+            .map_err(|errno| Error::from_call(Call::EpollCtl, errno))?;
+        self.signalfd = Some(signalfd);
+        Ok(())
+    }
+}
+
+impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Drop for Epoll<K, P> {
+    /// Gives the thread its signal mask back. What is pending is taken first, so that it does not strike now (S-3).
+    /// In a forked child it only closes (G-1).
+    fn drop(&mut self) {
+        if self.is_owner() && !self.blocked.is_empty() {
+            let _ = self.take_signals(&mut SignalCounts::new());
+            let _ = self.kernel.signal_mask(MaskChange::Unblock, self.blocked);
+        }
+    }
+}
+
+impl<K: Kernel, P: Deref<Target = Wakeup<K>>> fmt::Debug for Epoll<K, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Epoll")
+            .field("epoll", &self.epoll)
+            .field("signals", &self.signals)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,319 @@
+//! The tables of a reactor, apart from its engine.
+//!
+//! **What.** [`Storage`] holds the watchers, timers and subscriptions of one reactor. It can lie in the reactor
+//! itself, in a `static` ([`Place`](crate::place::Place)) or in a box of zeroes.
+//!
+//! **Invariants.** *INV-STORE-1*: an empty storage is all zeroes, and what was never used is never written.
+//! *INV-STORE-2*: a slot's index is in its descriptor's chain exactly while a watcher of that descriptor occupies
+//! the slot. *INV-STORE-3*: a slot is in the list of changes exactly while its `linked` is not 0.
+//!
+//! **Why this shape.** Finding the watcher of a descriptor is a hash chain through the slots: descriptor numbers are
+//! small and dense, so the number itself is the hash. Lists run through the slots too: nothing here can overflow.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use super::flags::{Interest, Mode};
+use crate::handle::Handle;
+use crate::signal::SignalSet;
+use crate::sys::{AsRawFd, Fd, RawFd};
+use crate::table::Table;
+use crate::timer::Queue;
+
+/// A registration that the kernel does not have.
+pub(super) const UNREGISTERED: u32 = u32::MAX;
+
+/// What occupies a slot of the table of watchers.
+#[derive(Debug)]
+pub(super) enum Kind<P> {
+    /// A descriptor of the user's.
+    Watcher,
+    /// A signal subscription.
+    Signals {
+        set: SignalSet,
+        /// Cancelled; waits for what had arrived before.
+        closing: bool,
+        /// The turn it was made in.
+        turn: u32,
+    },
+    /// A process.
+    Process { pidfd: P, pid: i32, reap: bool },
+}
+
+/// An occupant. The fields that every event touches come first.
+#[derive(Debug)]
+pub(super) struct Entry<D, P> {
+    pub(super) interest: Interest,
+    pub(super) state: State,
+    pub(super) mode: Mode,
+    pub(super) data: D,
+    /// The `EPOLL*` bits that the kernel has, or [`UNREGISTERED`].
+    pub(super) registered: u32,
+    pub(super) fd: RawFd,
+    /// Why the kernel refused the last change; 0 if it did not.
+    pub(super) errno: u16,
+    pub(super) kind: Kind<P>,
+}
+
+bitflags::bitflags! {
+    /// Where a watcher stands.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(super) struct State: u8 {
+        /// The next flush issues a MOD even if the bits are the same.
+        const FORCE = 1;
+        /// A report came that nobody takes: level reports are off until the interest changes.
+        const MASKED = 2;
+        /// Oneshot: the event was fetched.
+        const DISARMED = 4;
+        /// An edge was fetched and not delivered: the next enable forces a MOD.
+        const SUPPRESSED = 8;
+        /// The kernel refused the registration; not tried again until the interest changes.
+        const BROKEN = 16;
+        /// The failure is still to be delivered.
+        const FAILED = 32;
+        /// Does not keep the loop running.
+        const UNCOUNTED = 64;
+    }
+}
+
+/// What is kept of a slot beside its occupant; survives it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Side {
+    /// The descriptor that the last occupant watched.
+    pub(super) fd: RawFd,
+    /// The batch in which the slot was last filled or vacated.
+    pub(super) changed: u32,
+    /// Index + 1 of the next slot of the same chain: of descriptors, or of signal subscriptions.
+    next: u32,
+    /// Index + 1 of the next slot in the list of changes, [`LAST`], or 0 when in no list.
+    linked: u32,
+}
+
+/// Ends the list of changes.
+const LAST: u32 = u32::MAX;
+
+/// A timer of the engine.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TimerEntry<D> {
+    pub(super) data: D,
+    /// Nanoseconds; 0 is once.
+    pub(super) period: u64,
+    /// The turn it was made in: it fires in a later one (T-4).
+    pub(super) turn: u32,
+    pub(super) counted: bool,
+}
+
+/// Room for `W` watchers, subscriptions and processes together, and for `T` timers; each at most 2²⁰.
+///
+/// All zeroes while empty, so that a `static` one lies in `.bss`. `P` is the backend's process descriptor.
+pub struct Storage<D, const W: usize, const T: usize, P = Fd> {
+    pub(super) watchers: Table<Entry<D, P>, W>,
+    pub(super) timers: Queue<TimerEntry<D>, T>,
+    sides: [Side; W],
+    /// Index + 1 of the first slot of each chain of descriptors.
+    buckets: [u32; W],
+    /// Head of the list of changes.
+    changes: u32,
+    /// First and last signal subscription, index + 1.
+    signals_first: u32,
+    signals_last: u32,
+}
+
+impl<D, const W: usize, const T: usize, P> Storage<D, W, T, P> {
+    /// An empty storage.
+    pub const fn new() -> Self {
+        const { assert!(W > 0, "a reactor needs room for a watcher") };
+        Self {
+            watchers: Table::new(),
+            timers: Queue::new(),
+            sides: [const {
+                Side {
+                    fd: 0,
+                    changed: 0,
+                    next: 0,
+                    linked: 0,
+                }
+            }; W],
+            buckets: [0; W],
+            changes: 0,
+            signals_first: 0,
+            signals_last: 0,
+        }
+    }
+
+    /// How many bytes a storage of these capacities takes when all of it is used.
+    pub const fn size_bytes() -> usize {
+        size_of::<Self>()
+    }
+
+    #[inline]
+    const fn bucket(fd: RawFd) -> usize {
+        fd as u32 as usize % W
+    }
+
+    #[inline]
+    pub(super) fn side(&self, index: u32) -> Option<&Side> {
+        self.sides.get(index as usize)
+    }
+
+    /// Notes that the slot was filled or vacated in `batch`.
+    #[inline]
+    pub(super) fn touch(&mut self, index: u32, batch: u32) {
+        self.sides[index as usize].changed = batch;
+    }
+
+    /// The watcher of `fd`.
+    pub(super) fn find(&self, fd: RawFd) -> Option<Handle> {
+        let mut next = self.buckets[Self::bucket(fd)];
+        while next != 0 {
+            let index = next - 1;
+            let side = &self.sides[index as usize];
+            if side.fd == fd {
+                return self.watchers.at(index).map(|(handle, _)| handle);
+            }
+            next = side.next;
+        }
+        None
+    }
+
+    /// Enters a slot into the chain of `fd` (INV-STORE-2).
+    pub(super) fn enter(&mut self, index: u32, fd: RawFd) {
+        let bucket = &mut self.buckets[Self::bucket(fd)];
+        let side = &mut self.sides[index as usize];
+        side.fd = fd;
+        side.next = *bucket;
+        *bucket = index + 1;
+    }
+
+    /// Takes a slot out of the chain of its descriptor (INV-STORE-2).
+    pub(super) fn leave(&mut self, index: u32) {
+        let Side {
+            fd, next: after, ..
+        } = self.sides[index as usize];
+        let bucket = Self::bucket(fd);
+        if self.buckets[bucket] == index + 1 {
+            self.buckets[bucket] = after;
+            return;
+        }
+        let mut next = self.buckets[bucket];
+        while next != 0 {
+            let side = &mut self.sides[next as usize - 1];
+            if side.next == index + 1 {
+                side.next = after;
+                return;
+            }
+            next = side.next;
+        }
+    }
+
+    /// Puts a slot into the list of changes, if it is not in it (INV-STORE-3).
+    #[inline]
+    pub(super) fn note_change(&mut self, index: u32) {
+        let side = &mut self.sides[index as usize];
+        if side.linked == 0 {
+            side.linked = if self.changes == 0 {
+                LAST
+            } else {
+                self.changes
+            };
+            self.changes = index + 1;
+        }
+    }
+
+    /// Takes a slot out of the list of changes (INV-STORE-3).
+    #[inline]
+    pub(super) fn next_change(&mut self) -> Option<u32> {
+        let index = self.changes.checked_sub(1)?;
+        let linked = &mut self.sides[index as usize].linked;
+        self.changes = if *linked == LAST { 0 } else { *linked };
+        *linked = 0;
+        Some(index)
+    }
+
+    /// Appends a signal subscription to the list that keeps their order.
+    pub(super) fn append_signals(&mut self, index: u32) {
+        self.sides[index as usize].next = 0;
+        match self.signals_last {
+            0 => self.signals_first = index + 1,
+            last => self.sides[last as usize - 1].next = index + 1,
+        }
+        self.signals_last = index + 1;
+    }
+
+    /// Takes a signal subscription out of the list.
+    pub(super) fn unlink_signals(&mut self, index: u32) {
+        let after = self.sides[index as usize].next;
+        let mut before = 0;
+        let mut next = self.signals_first;
+        while next != 0 && next != index + 1 {
+            before = next;
+            next = self.sides[next as usize - 1].next;
+        }
+        match before {
+            0 => self.signals_first = after,
+            before => self.sides[before as usize - 1].next = after,
+        }
+        if self.signals_last == index + 1 {
+            self.signals_last = before;
+        }
+    }
+
+    /// The signal subscription after `index`, or the first.
+    pub(super) fn signals_after(&self, index: Option<u32>) -> Option<u32> {
+        match index {
+            None => self.signals_first,
+            Some(index) => self.sides[index as usize].next,
+        }
+        .checked_sub(1)
+    }
+}
+
+impl<D, const W: usize, const T: usize, P> Default for Storage<D, W, T, P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<D, const W: usize, const T: usize, P> fmt::Debug for Storage<D, W, T, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Storage")
+            .field("watchers", &self.watchers.len())
+            .field("timers", &self.timers.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<D, P: AsRawFd> Entry<D, P> {
+    /// Whether it keeps a loop running.
+    pub(super) fn is_live(&self) -> bool {
+        if self.state.contains(State::UNCOUNTED) {
+            return false;
+        }
+        match self.kind {
+            Kind::Watcher => {
+                !self.interest.is_empty() && !self.state.intersects(State::DISARMED | State::BROKEN)
+            }
+            Kind::Signals { closing, .. } => !closing,
+            Kind::Process { .. } => true,
+        }
+    }
+
+    /// The `EPOLL*` bits that the kernel should have.
+    #[inline]
+    pub(super) fn wanted(&self) -> u32 {
+        /// Registered, with nothing asked: errors and hang-ups are reported once, as edges.
+        const NOTHING: u32 = Mode::EDGE.bits();
+        if self.interest.is_empty() {
+            return NOTHING;
+        }
+        // EPOLLERR is always reported; asking for it changes nothing.
+        let bits = u32::from(self.interest.difference(Interest::ERROR).bits());
+        let masked = if self.state.contains(State::MASKED) {
+            NOTHING
+        } else {
+            0
+        };
+        bits | self.mode.bits() | masked
+    }
+}
