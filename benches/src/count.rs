@@ -28,7 +28,7 @@ pub(crate) struct Choice {
 }
 
 impl Choice {
-    fn entrants(&self) -> impl Iterator<Item = (&'static Case, &'static System)> {
+    pub(crate) fn entrants(&self) -> impl Iterator<Item = (&'static Case, &'static System)> {
         let cases = self.workload.cases.iter();
         let cases = cases.filter(|case| self.sizes.is_empty() || self.sizes.contains(&case.size));
         let systems = |case| {
@@ -43,7 +43,7 @@ impl Choice {
     }
 
     /// The arguments that make this program run one system for exactly `iterations` (INV-COUNT-1).
-    fn arguments(&self, case: &Case, system: &System, iterations: u64) -> Vec<String> {
+    pub(crate) fn arguments(&self, case: &Case, system: &System, iterations: u64) -> Vec<String> {
         let mut arguments = vec![self.workload.name.to_owned()];
         let (size, iterations) = (case.size.to_string(), iterations.to_string());
         for (option, value) in [

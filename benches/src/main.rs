@@ -9,6 +9,9 @@
 //! **Why this shape.** Two runs of one program differ by more than the things compared here; only what runs in turn on
 //! one CPU can be compared.
 
+// Durations and counts stay far below 2⁵².
+#![allow(clippy::cast_precision_loss)]
+
 mod count;
 mod idle_watchers;
 mod measure;
@@ -200,5 +203,51 @@ fn list() {
         println!("{}: {}", workload.name, workload.about);
         println!("  {}: {}", workload.size_name, sizes.join(", "));
         println!("  systems: {}", systems.join(", "));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_options_contradict_nothing() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_workload_stands_alone_and_behind_a_count() {
+        let parse = |line: &str| Arguments::try_parse_from(line.split(' '));
+        let timed = parse("bench pingpong --systems floor,mio --rounds 3").unwrap();
+        assert_eq!(timed.timing.workload.as_deref(), Some("pingpong"));
+        assert_eq!(timed.timing.choice.systems, ["floor", "mio"]);
+        let counted = parse("bench syscalls rearm --iterations 7").unwrap();
+        assert!(matches!(counted.count, Some(Count::Syscalls(it)) if it.workload == "rearm"));
+        assert!(parse("bench --list").unwrap().timing.list);
+        for wrong in ["bench", "bench nosuch", "bench pingpong --rounds 0"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_a_count_runs_is_one_system_for_exactly_the_iterations() {
+        let choice = count::Choice {
+            workload: workload::find("idle-watchers").unwrap(),
+            systems: vec!["mio".into()],
+            sizes: vec![10],
+            iterations: 5,
+        };
+        let (case, system) = choice.entrants().next().unwrap();
+        let mut words = vec!["bench".to_owned()];
+        words.extend(choice.arguments(case, system, 123));
+        let timing = Arguments::try_parse_from(words).unwrap().timing;
+        assert_eq!((timing.rounds, timing.no_warmup), (Some(1), true));
+        assert_eq!(timing.choice.iterations, Some(123));
+        assert_eq!(
+            (timing.choice.systems, timing.choice.sizes),
+            (vec!["mio".into()], vec![10])
+        );
+        assert_eq!(choice.entrants().count(), 1);
     }
 }

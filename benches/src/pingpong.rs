@@ -29,7 +29,7 @@ pub(crate) const WORKLOAD: Workload = Workload {
     operations: |_| 1,
     columns: &[],
     rounds: 1_000,
-    floors: &["floor", "floor-boxed"],
+    floors: &["floor", "floor-boxed", "floor-edge"],
     systems: &[
         System {
             name: "floor",

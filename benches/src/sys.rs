@@ -30,10 +30,10 @@ impl EventBuffer {
         Self([libc::epoll_event { events: 0, u64: 0 }; BATCH])
     }
 
-    /// What the event at `index` was registered with.
+    /// What the first `count` events were registered with.
     #[inline(always)]
-    pub(crate) fn key(&self, index: usize) -> u64 {
-        self.0[index].u64
+    pub(crate) fn keys(&self, count: usize) -> impl Iterator<Item = u64> {
+        self.0[..count.min(BATCH)].iter().map(|event| event.u64)
     }
 }
 
@@ -90,6 +90,33 @@ impl Calls for Raw {
     }
 }
 
+/// As [`Raw`], with `recvfrom` and `sendto`, which the standard library's sockets use, mio's and tokio's too.
+pub(crate) struct RawSocket;
+
+impl Calls for RawSocket {
+    #[inline(always)]
+    fn wait(epoll: BorrowedFd<'_>, events: &mut EventBuffer, timeout_ms: i32) -> isize {
+        Raw::wait(epoll, events, timeout_ms)
+    }
+
+    #[inline(always)]
+    fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> isize {
+        let (number, fd) = (libc::SYS_recvfrom as usize, fd.as_raw_fd() as usize);
+        let (start, length) = (buffer.as_mut_ptr() as usize, buffer.len());
+        // SAFETY: INV-BENCH-1, INV-BENCH-2; no address is asked for.
+        unsafe { sc::syscall6(number, fd, start, length, 0, 0, 0) as isize }
+    }
+
+    #[inline(always)]
+    fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> isize {
+        let (number, fd) = (libc::SYS_sendto as usize, fd.as_raw_fd() as usize);
+        let (start, length) = (bytes.as_ptr() as usize, bytes.len());
+        let flags = libc::MSG_NOSIGNAL as usize;
+        // SAFETY: INV-BENCH-1, INV-BENCH-2; no address is given.
+        unsafe { sc::syscall6(number, fd, start, length, flags, 0, 0) as isize }
+    }
+}
+
 /// The C library's functions.
 pub(crate) struct Libc;
 
@@ -98,19 +125,21 @@ impl Calls for Libc {
     fn wait(epoll: BorrowedFd<'_>, events: &mut EventBuffer, timeout_ms: i32) -> isize {
         let events = events.0.as_mut_ptr();
         // SAFETY: INV-BENCH-1, INV-BENCH-2; the kernel writes at most BATCH events.
-        unsafe { libc::epoll_wait(epoll.as_raw_fd(), events, BATCH as i32, timeout_ms) as isize }
+        let count =
+            unsafe { libc::epoll_wait(epoll.as_raw_fd(), events, BATCH as i32, timeout_ms) };
+        or_errno(count as isize)
     }
 
     #[inline(always)]
     fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> isize {
         // SAFETY: INV-BENCH-1, INV-BENCH-2.
-        unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) }
+        or_errno(unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) })
     }
 
     #[inline(always)]
     fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> isize {
         // SAFETY: INV-BENCH-1, INV-BENCH-2.
-        unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) }
+        or_errno(unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) })
     }
 }
 
@@ -173,10 +202,25 @@ impl AsFd for Epoll {
 
 /// Turns what [`Calls`] return into a count or an error.
 pub(crate) fn checked(result: isize) -> io::Result<usize> {
-    usize::try_from(result).map_err(|_| match result {
-        -1 => io::Error::last_os_error(),
-        errno => io::Error::from_raw_os_error(-errno as i32),
-    })
+    usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result as i32))
+}
+
+/// What the C library returned, with the error in it as the kernel would return it.
+#[inline(always)]
+fn or_errno(result: isize) -> isize {
+    #[cold]
+    #[inline(never)]
+    fn errno() -> isize {
+        -(io::Error::last_os_error()
+            .raw_os_error()
+            .unwrap_or(libc::EIO) as isize)
+    }
+    if result < 0 { errno() } else { result }
+}
+
+/// What the C library returned by way of set-up.
+fn done(result: i32) -> io::Result<()> {
+    checked(or_errno(result as isize)).map(drop)
 }
 
 fn owned(fd: i32) -> io::Result<OwnedFd> {
@@ -192,8 +236,7 @@ pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     let mut fds = [-1; 2];
     // SAFETY: INV-BENCH-1: the kernel writes two numbers.
-    let done = unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) };
-    checked(done as isize)?;
+    done(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) })?;
     Ok((owned(fds[0])?, owned(fds[1])?))
 }
 
@@ -210,7 +253,7 @@ pub(crate) fn allow_descriptors(needed: u64) -> io::Result<()> {
         rlim_max: 0,
     };
     // SAFETY: INV-BENCH-1.
-    checked(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } as isize)?;
+    done(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
     if limit.rlim_cur >= needed {
         return Ok(());
     }
@@ -222,7 +265,7 @@ pub(crate) fn allow_descriptors(needed: u64) -> io::Result<()> {
     }
     limit.rlim_cur = limit.rlim_max;
     // SAFETY: INV-BENCH-1.
-    checked(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } as isize).map(drop)
+    done(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })
 }
 
 /// Confines the calling thread to one CPU: `wanted`, or the last of those it may use. Returns which.
@@ -231,7 +274,7 @@ pub(crate) fn pin(wanted: Option<usize>) -> io::Result<usize> {
     let mut mask = [0usize; 1024 / WORD_BITS];
     let size = size_of_val(&mask);
     // SAFETY: INV-BENCH-1: the mask is plain words, `size` bytes of them.
-    checked(unsafe { libc::sched_getaffinity(0, size, mask.as_mut_ptr().cast()) } as isize)?;
+    done(unsafe { libc::sched_getaffinity(0, size, mask.as_mut_ptr().cast()) })?;
     let allowed = |cpu: usize| {
         mask.get(cpu / WORD_BITS)
             .is_some_and(|word| word >> (cpu % WORD_BITS) & 1 == 1)
@@ -244,7 +287,7 @@ pub(crate) fn pin(wanted: Option<usize>) -> io::Result<usize> {
     mask.fill(0);
     mask[cpu / WORD_BITS] = 1 << (cpu % WORD_BITS);
     // SAFETY: INV-BENCH-1.
-    checked(unsafe { libc::sched_setaffinity(0, size, mask.as_ptr().cast()) } as isize)?;
+    done(unsafe { libc::sched_setaffinity(0, size, mask.as_ptr().cast()) })?;
     Ok(cpu)
 }
 

@@ -30,11 +30,11 @@ pub(crate) const WORKLOAD: Workload = Workload {
     cases: &[
         Case {
             size: 1_000,
-            iterations: 20,
+            iterations: 100,
         },
         Case {
             size: 10_000,
-            iterations: 4,
+            iterations: 10,
         },
         Case {
             size: 100_000,
@@ -52,7 +52,7 @@ pub(crate) const WORKLOAD: Workload = Workload {
     systems: &[
         System {
             name: "floor",
-            set_up: |size| Driver::boxed(size, heap::Floor::new),
+            set_up: |size| Driver::boxed(size, |deadlines| Ok(heap::Floor::new(deadlines))),
         },
         System {
             name: "tokio",

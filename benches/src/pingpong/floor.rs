@@ -1,14 +1,15 @@
 //! Hand-written epoll loops: what a system is measured against.
 //!
-//! **What.** [`inline`] has everything in one function, system calls included; [`edge`] is the same, edge-triggered;
-//! [`libc`] the same through the C library; [`boxed`] has one boxed closure a descriptor, found by index.
+//! **What.** [`inline`] has everything in one function, system calls included; [`libc`] is the same through the C
+//! library; [`boxed`] has one boxed closure a descriptor, found by index; [`edge`] makes the calls that mio makes.
 //!
 //! **Invariants.** INV-PINGPONG-1.
 //!
 //! **Why this shape.** The first is the floor of a loop that gives events as values, the last that of one that calls
-//! back: a call through a box, and the return after its system calls, are the price of callbacks as such. Edge-triggering
-//! has a floor of its own because the kernel does less for it: after a level-triggered report the next wait looks at the
-//! descriptor once more. A peer that is edge-triggered must be compared with that.
+//! back: a call through a box, and the return after its system calls, are the price of callbacks as such. [`edge`] is
+//! there because the kernel does less for it: after a level-triggered report the next wait looks at the descriptor once
+//! more, and `read` and `write` pass through the file layer before they reach the socket. It does what a loop that is
+//! edge-triggered and has sockets of its own must be compared with.
 
 #![forbid(unsafe_code)]
 
@@ -19,7 +20,7 @@ use std::rc::Rc;
 
 use super::{BUFFER, FAR, IDLE, NEAR, lost};
 use crate::idle_watchers::idle;
-use crate::sys::{Calls, Epoll, EventBuffer, Libc, Raw, Trigger, checked, socket_pair};
+use crate::sys::{Calls, Epoll, EventBuffer, Libc, Raw, RawSocket, Trigger, checked, socket_pair};
 use crate::workload::{Round, timed};
 
 struct Setup {
@@ -49,11 +50,11 @@ pub(super) fn inline(idle_watchers: usize) -> io::Result<Box<dyn Round>> {
     }))
 }
 
-/// The same loop, edge-triggered.
+/// The same loop, edge-triggered, with `recvfrom` and `sendto`.
 pub(super) fn edge(idle_watchers: usize) -> io::Result<Box<dyn Round>> {
     let setup = Setup::new(idle_watchers, Trigger::Edge)?;
     Ok(timed(1, move |round_trips| {
-        bounce::<Raw>(&setup, round_trips)
+        bounce::<RawSocket>(&setup, round_trips)
     }))
 }
 
@@ -76,8 +77,8 @@ fn bounce<C: Calls>(setup: &Setup, round_trips: u64) -> io::Result<()> {
     }
     loop {
         let count = checked(C::wait(epoll, &mut events, -1))?;
-        for index in 0..count {
-            match events.key(index) {
+        for key in events.keys(count) {
+            match key {
                 NEAR => {
                     if C::read(near, &mut buffer) != 1 {
                         return Err(lost());
@@ -129,8 +130,8 @@ pub(super) fn boxed(idle_watchers: usize) -> io::Result<Box<dyn Round>> {
         }
         while score.left.get() > 0 {
             let count = checked(Raw::wait(epoll.as_fd(), &mut events, -1))?;
-            for index in 0..count {
-                callbacks[events.key(index) as usize]();
+            for key in events.keys(count) {
+                callbacks[key as usize]();
             }
             if score.failed.get() {
                 return Err(lost());

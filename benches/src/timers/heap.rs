@@ -11,8 +11,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::io;
-
 use super::{SPREAD_NS, Timers};
 
 #[derive(Clone, Copy)]
@@ -29,13 +27,13 @@ pub(super) struct Floor {
 }
 
 impl Floor {
-    pub(super) fn new(deadlines: &[u64]) -> io::Result<Self> {
-        Ok(Self {
+    pub(super) fn new(deadlines: &[u64]) -> Self {
+        Self {
             deadlines: deadlines.to_vec(),
             entries: Vec::with_capacity(deadlines.len()),
             places: vec![0; deadlines.len()],
             fired: 0,
-        })
+        }
     }
 
     fn put(&mut self, place: usize, entry: Entry) {
@@ -132,12 +130,14 @@ mod tests {
         let mut random = Random::new(3);
         for size in [1, 2, 5, 6, 100, 1_000] {
             let deadlines: Vec<u64> = (0..size).map(|_| random.below(500)).collect();
-            let mut heap = Floor::new(&deadlines).unwrap();
+            let mut heap = Floor::new(&deadlines);
             (0..size).for_each(|index| heap.insert(index));
             let mut order: Vec<usize> = (0..size).collect();
             random.shuffle(&mut order);
             let (cancelled, kept) = order.split_at(size / 2);
-            cancelled.iter().for_each(|&index| heap.cancel(index));
+            for &index in cancelled {
+                heap.cancel(index);
+            }
 
             let mut expected: Vec<u64> = kept.iter().map(|&index| deadlines[index]).collect();
             expected.sort_unstable();
