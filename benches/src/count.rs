@@ -120,7 +120,8 @@ pub(crate) fn system_calls(choice: &Choice) -> io::Result<()> {
             .iter()
             .map(|(name, calls)| format!(" {name}={calls:.2}"))
             .collect();
-        let sum: f64 = each.values().sum();
+        // The sum of none is −0.
+        let sum = each.values().sum::<f64>() + 0.0;
         println!(
             "{} syscalls={sum:.2}{}",
             choice.head(case, system),

@@ -11,6 +11,7 @@
 
 // Durations and counts stay far below 2⁵².
 #![allow(clippy::cast_precision_loss)]
+#![deny(unsafe_code)]
 
 mod count;
 mod idle_watchers;
@@ -20,6 +21,7 @@ mod random;
 mod rearm;
 mod report;
 mod stats;
+#[allow(unsafe_code)]
 mod sys;
 mod timers;
 mod workload;
