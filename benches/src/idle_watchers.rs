@@ -1,6 +1,6 @@
 //! `idle-watchers`: what the ping-pong costs while many other descriptors are watched and nothing happens to them.
 //!
-//! **What.** The systems of [`pingpong`](crate::pingpong), set up with 10 and with 10,000 idle watchers; the line of the
+//! **What.** The systems of [`pingpong`], set up with 10 and with 10,000 idle watchers; the line of the
 //! larger size tells how many times the smaller one it took.
 //!
 //! **Invariants.** *INV-IDLE-1*: an idle descriptor is never readable, and lives as long as the process.

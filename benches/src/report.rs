@@ -1,6 +1,6 @@
 //! How results are written: a line each for people and scripts, JSON for tools.
 //!
-//! **What.** [`line`] writes a [`Row`] as `name=value` words; [`json`] all of them, with what they were measured on.
+//! **What.** [`line()`] writes a [`Row`] as `name=value` words; [`json()`] all of them, with what they were measured on.
 //!
 //! **Invariants.** *INV-REPORT-1*: a value has no blank in it, so a line splits at blanks. *INV-REPORT-2*: a number that
 //! there is not is `-` in a line and `null` in JSON, never a zero.

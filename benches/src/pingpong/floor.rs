@@ -1,6 +1,6 @@
 //! Hand-written epoll loops: what a system is measured against.
 //!
-//! **What.** [`inline`] has everything in one function, system calls included; [`libc`] is the same through the C
+//! **What.** [`inline`] has everything in one function, system calls included; [`libc()`] is the same through the C
 //! library; [`boxed`] has one boxed closure a descriptor, found by index; [`edge`] makes the calls that mio makes.
 //!
 //! **Invariants.** INV-PINGPONG-1.

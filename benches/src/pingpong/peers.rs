@@ -1,7 +1,7 @@
 //! The ping-pong on other people's loops, each used the way its documentation asks for.
 //!
-//! **What.** [`mio`] with its own sockets, edge-triggered, a short read as the sign that a socket is drained (epoll(7));
-//! [`polling`] level-triggered; [`tokio`] on its current-thread runtime, the echo a task of its own; `libev` with two
+//! **What.** [`mio()`] with its own sockets, edge-triggered, a short read as the sign that a socket is drained (epoll(7));
+//! [`polling()`] level-triggered; [`tokio()`] on its current-thread runtime, the echo a task of its own; `libev` with two
 //! `ev_io`.
 //!
 //! **Invariants.** INV-PINGPONG-1.
