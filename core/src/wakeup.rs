@@ -81,6 +81,13 @@ impl<K: Kernel> Wakeup<K> {
         }
     }
 
+    /// Ends the loop's wait without counting: it looks around, and yields no event for it.
+    pub fn nudge(&self) {
+        if let Some(eventfd) = self.eventfd.get() {
+            self.signal(eventfd);
+        }
+    }
+
     /// Takes the count, leaving zero.
     #[inline]
     pub fn take(&self) -> u64 {

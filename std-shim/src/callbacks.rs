@@ -1,0 +1,225 @@
+//! What a loop keeps of its callbacks: one slot for each slot of the engine's tables.
+//!
+//! **What.** [`Slot`] belongs to a watcher, subscription or process, [`TimerSlot`] to a timer; both are found by the
+//! handle's index. The engine decides whether a handle is stale; a slot only remembers whose it is.
+//!
+//! **Invariants.** *INV-SLOT-1*: a callback that runs is not in its slot. It is put back if the slot's `running` bit
+//! is still set, which cancelling, replacing and clearing unset.
+//!
+//! **Why this shape.** Taking a callback out for its call is what lets it have the loop to itself, without `RefCell`
+//! and without `Rc`. Moving a box out and in is four words.
+
+use linux_event_core::handle::{Handle, ProcessWatch, Subscription, TimerId, Watcher};
+use linux_event_core::reactor::Ready;
+
+use crate::error::BoxError;
+use crate::event_loop::Loop;
+use crate::signals::{Exit, SignalEvent};
+
+type Called = Result<(), BoxError>;
+
+pub(crate) type ReadyCallback<M, S> = Box<dyn FnMut(&mut Loop<M, S>, Watcher, Ready) -> Called>;
+pub(crate) type TimerCallback<M, S> = Box<dyn FnMut(&mut Loop<M, S>, u64) -> Called>;
+pub(crate) type SignalCallback<M, S> = Box<dyn FnMut(&mut Loop<M, S>, SignalEvent) -> Called>;
+pub(crate) type ExitCallback<M, S> = Box<dyn FnOnce(&mut Loop<M, S>, Exit) -> Called>;
+pub(crate) type Deferred<M, S> = Box<dyn FnOnce(&mut Loop<M, S>) -> Called>;
+pub(crate) type WakeCallback<M, S> = Box<dyn FnMut(&mut Loop<M, S>, u64) -> Called>;
+/// Hands out what a mailbox holds; false once nobody can send any more.
+pub(crate) type MailCallback<M, S> = Box<dyn FnMut(&mut Loop<M, S>) -> Result<bool, BoxError>>;
+
+/// The three things a watcher can call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Error,
+    Read,
+    Write,
+}
+
+impl Part {
+    /// In the order of R-3.
+    pub(crate) const ALL: [Self; 3] = [Self::Error, Self::Read, Self::Write];
+
+    /// What is reported to it.
+    #[inline(always)]
+    pub(crate) const fn ready(self) -> Ready {
+        match self {
+            Self::Error => Ready::ERROR,
+            Self::Read => Ready::READ.union(Ready::PRIORITY).union(Ready::READ_CLOSED),
+            Self::Write => Ready::WRITE,
+        }
+    }
+
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// A watcher's callbacks.
+pub(crate) struct WatchSlot<M: crate::Model, S> {
+    pub(crate) watcher: Watcher,
+    /// The parts that run now: INV-SLOT-1.
+    running: u8,
+    callbacks: [Option<ReadyCallback<M, S>>; 3],
+}
+
+impl<M: crate::Model, S> WatchSlot<M, S> {
+    pub(crate) fn new(watcher: Watcher, callbacks: [Option<ReadyCallback<M, S>>; 3]) -> Self {
+        Self {
+            watcher,
+            running: 0,
+            callbacks,
+        }
+    }
+
+    /// Takes a callback out to call it.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, part: Part) -> Option<ReadyCallback<M, S>> {
+        let callback = self.callbacks[part as usize].take()?;
+        self.running |= part.bit();
+        Some(callback)
+    }
+
+    /// Puts a callback back that was taken, unless it was replaced or cleared meanwhile.
+    #[inline(always)]
+    pub(crate) fn put_back(&mut self, part: Part, callback: ReadyCallback<M, S>) {
+        if self.running & part.bit() != 0 {
+            self.running &= !part.bit();
+            self.callbacks[part as usize] = Some(callback);
+        }
+    }
+
+    /// Sets or clears a callback.
+    pub(crate) fn set(&mut self, part: Part, callback: Option<ReadyCallback<M, S>>) {
+        self.running &= !part.bit();
+        self.callbacks[part as usize] = callback;
+    }
+
+    /// Whether there is a callback, running or not.
+    pub(crate) fn has(&self, part: Part) -> bool {
+        self.callbacks[part as usize].is_some() || self.running & part.bit() != 0
+    }
+}
+
+/// What belongs to one slot of the engine's table of watchers.
+pub(crate) enum Slot<M: crate::Model, S> {
+    Vacant,
+    Watch(WatchSlot<M, S>),
+    Signal {
+        subscription: Subscription,
+        /// `None` while it runs: INV-SLOT-1.
+        callback: Option<SignalCallback<M, S>>,
+    },
+    Process {
+        process: ProcessWatch,
+        callback: ExitCallback<M, S>,
+    },
+}
+
+impl<M: crate::Model, S> Slot<M, S> {
+    /// Whose slot it is.
+    pub(crate) fn handle(&self) -> Option<Handle> {
+        match self {
+            Self::Vacant => None,
+            Self::Watch(slot) => Some(slot.watcher.handle()),
+            Self::Signal { subscription, .. } => Some(subscription.handle()),
+            Self::Process { process, .. } => Some(process.handle()),
+        }
+    }
+}
+
+/// What belongs to one slot of the engine's timers.
+pub(crate) struct TimerSlot<M: crate::Model, S> {
+    pub(crate) timer: Option<TimerId>,
+    /// `None` while it runs: INV-SLOT-1.
+    pub(crate) callback: Option<TimerCallback<M, S>>,
+}
+
+/// All callbacks of a loop.
+pub(crate) struct Callbacks<M: crate::Model, S> {
+    slots: Vec<Slot<M, S>>,
+    timers: Vec<TimerSlot<M, S>>,
+}
+
+impl<M: crate::Model, S> Callbacks<M, S> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            timers: Vec::new(),
+        }
+    }
+
+    /// Fills the slot `index`, and returns what a handle that is stale by now had left there.
+    pub(crate) fn fill(&mut self, index: usize, slot: Slot<M, S>) -> Slot<M, S> {
+        if index >= self.slots.len() {
+            self.slots.resize_with(index + 1, || Slot::Vacant);
+        }
+        std::mem::replace(&mut self.slots[index], slot)
+    }
+
+    /// The watcher's slot.
+    #[inline(always)]
+    pub(crate) fn watch(&mut self, watcher: Watcher) -> Option<&mut WatchSlot<M, S>> {
+        match self.slots.get_mut(watcher.index()) {
+            Some(Slot::Watch(slot)) if slot.watcher == watcher => Some(slot),
+            _ => None,
+        }
+    }
+
+    /// The subscription's callback.
+    pub(crate) fn signal(
+        &mut self,
+        subscription: Subscription,
+    ) -> Option<&mut Option<SignalCallback<M, S>>> {
+        match self.slots.get_mut(subscription.index()) {
+            Some(Slot::Signal {
+                subscription: owner,
+                callback,
+            }) if *owner == subscription => Some(callback),
+            _ => None,
+        }
+    }
+
+    /// Empties the slot of `handle`, and returns what was in it, to drop when nothing is borrowed.
+    pub(crate) fn vacate(&mut self, handle: Handle) -> Slot<M, S> {
+        match self.slots.get_mut(handle.index() as usize) {
+            Some(slot) if slot.handle() == Some(handle) => std::mem::replace(slot, Slot::Vacant),
+            _ => Slot::Vacant,
+        }
+    }
+
+    /// Fills a timer's slot.
+    pub(crate) fn fill_timer(
+        &mut self,
+        timer: TimerId,
+        callback: TimerCallback<M, S>,
+    ) -> TimerSlot<M, S> {
+        if timer.index() >= self.timers.len() {
+            self.timers.resize_with(timer.index() + 1, || TimerSlot {
+                timer: None,
+                callback: None,
+            });
+        }
+        std::mem::replace(
+            &mut self.timers[timer.index()],
+            TimerSlot {
+                timer: Some(timer),
+                callback: Some(callback),
+            },
+        )
+    }
+
+    /// A timer's slot.
+    #[inline(always)]
+    pub(crate) fn timer(&mut self, timer: TimerId) -> Option<&mut TimerSlot<M, S>> {
+        self.timers
+            .get_mut(timer.index())
+            .filter(|slot| slot.timer == Some(timer))
+    }
+
+    /// Empties a timer's slot, and returns its callback, to drop when nothing is borrowed.
+    pub(crate) fn vacate_timer(&mut self, timer: TimerId) -> Option<TimerCallback<M, S>> {
+        let slot = self.timer(timer)?;
+        slot.timer = None;
+        slot.callback.take()
+    }
+}

@@ -1,0 +1,202 @@
+//! The execution models: what a loop is made over.
+//!
+//! **What.** [`Model`] is what every model can do (time, signals, processes, turns); a loop has it whatever its model.
+//! [`Reactor`] is readiness, over epoll or over the fake. What only one model can do is a method of a loop of that
+//! model, so that asking another for it does not compile.
+//!
+//! **Why this shape.** A sealed trait of plain delegation: no `dyn`, nothing to configure at run time.
+
+use std::fmt;
+use std::time::Duration;
+
+use linux_event_core::clock::Instant;
+use linux_event_core::error::Error;
+use linux_event_core::handle::{Handle, ProcessWatch, Subscription, TimerId};
+use linux_event_core::reactor::{self, Backend, Event, Stats, Storage};
+use linux_event_core::signal::SignalSet;
+
+use crate::waker::Shared;
+use crate::zeroed::zeroed_box;
+
+/// Watchers, subscriptions and processes that a loop has room for together.
+pub const WATCHERS_MAX: usize = 65_536;
+/// Timers that a loop has room for.
+pub const TIMERS_MAX: usize = 262_144;
+
+/// The readiness model over a backend: [`Epoll`](crate::Epoll) or [`Fake`](crate::fake::Fake).
+pub struct Reactor<B: Backend> {
+    pub(crate) core: Core<B>,
+}
+
+type Tables<B> = Storage<(), WATCHERS_MAX, TIMERS_MAX, <B as Backend>::Process>;
+/// The core's engine with its tables in a box of zeroes: address space, not memory, until they are used.
+type Core<B> = reactor::Reactor<(), WATCHERS_MAX, TIMERS_MAX, B, Box<Tables<B>>>;
+
+impl<B: Backend> Reactor<B> {
+    pub(crate) fn new(backend: B) -> Self {
+        Self {
+            core: Core::with_storage(backend, zeroed_box()),
+        }
+    }
+}
+
+impl<B: Backend> fmt::Debug for Reactor<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.core.fmt(f)
+    }
+}
+
+/// A backend that a [`Loop`](crate::Loop) can be made over.
+pub trait LoopBackend: Backend + private::Sealed {
+    #[doc(hidden)]
+    fn shared(&self) -> Option<&Shared>;
+}
+
+/// What every model can do. Sealed: models are this crate's.
+pub trait Model: Sized + private::Sealed {
+    #[doc(hidden)]
+    fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Error>;
+    #[doc(hidden)]
+    fn next(&mut self) -> Option<Event<()>>;
+    #[doc(hidden)]
+    fn now(&self) -> Instant;
+    #[doc(hidden)]
+    fn read_clock(&self) -> Instant;
+    #[doc(hidden)]
+    fn next_deadline(&self) -> Option<Instant>;
+    #[doc(hidden)]
+    fn live(&self) -> usize;
+    #[doc(hidden)]
+    fn stats(&self) -> Stats;
+    #[doc(hidden)]
+    fn after(&mut self, delay: Duration) -> Result<TimerId, Error>;
+    #[doc(hidden)]
+    fn at(&mut self, deadline: Instant) -> Result<TimerId, Error>;
+    #[doc(hidden)]
+    fn every(&mut self, period: Duration) -> Result<TimerId, Error>;
+    #[doc(hidden)]
+    fn every_from(&mut self, first: Instant, period: Duration) -> Result<TimerId, Error>;
+    #[doc(hidden)]
+    fn reschedule(&mut self, timer: TimerId, deadline: Instant) -> bool;
+    #[doc(hidden)]
+    fn deadline(&self, timer: TimerId) -> Option<Instant>;
+    #[doc(hidden)]
+    fn signal(&mut self, set: SignalSet) -> Result<Subscription, Error>;
+    #[doc(hidden)]
+    fn process(&mut self, pid: i32, reap: bool) -> Result<ProcessWatch, Error>;
+    #[doc(hidden)]
+    fn cancel(&mut self, handle: Handle) -> bool;
+    #[doc(hidden)]
+    fn contains(&self, handle: Handle) -> bool;
+    #[doc(hidden)]
+    fn set_counted(&mut self, handle: Handle, counted: bool) -> bool;
+    /// What an event of a descriptor does; only the reactor has such.
+    #[doc(hidden)]
+    fn dispatch_ready<S>(
+        event_loop: &mut crate::Loop<Self, S>,
+        watcher: linux_event_core::handle::Watcher,
+        ready: linux_event_core::reactor::Ready,
+    ) -> Result<(), crate::error::BoxError>;
+    #[doc(hidden)]
+    fn shared(&self) -> Option<&Shared>;
+}
+
+impl<B: LoopBackend> private::Sealed for Reactor<B> {}
+
+impl<B: LoopBackend> Model for Reactor<B> {
+    #[inline(always)]
+    fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
+        self.core.wait(timeout)
+    }
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Event<()>> {
+        self.core.next()
+    }
+
+    fn now(&self) -> Instant {
+        self.core.now()
+    }
+
+    fn read_clock(&self) -> Instant {
+        self.core.read_clock()
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.core.next_deadline()
+    }
+
+    #[inline(always)]
+    fn live(&self) -> usize {
+        self.core.live()
+    }
+
+    fn stats(&self) -> Stats {
+        self.core.stats()
+    }
+
+    fn after(&mut self, delay: Duration) -> Result<TimerId, Error> {
+        self.core.after(delay, ())
+    }
+
+    fn at(&mut self, deadline: Instant) -> Result<TimerId, Error> {
+        self.core.at(deadline, ())
+    }
+
+    fn every(&mut self, period: Duration) -> Result<TimerId, Error> {
+        self.core.every(period, ())
+    }
+
+    fn every_from(&mut self, first: Instant, period: Duration) -> Result<TimerId, Error> {
+        self.core.every_from(first, period, ())
+    }
+
+    fn reschedule(&mut self, timer: TimerId, deadline: Instant) -> bool {
+        self.core.reschedule(timer, deadline)
+    }
+
+    fn deadline(&self, timer: TimerId) -> Option<Instant> {
+        self.core.deadline(timer)
+    }
+
+    fn signal(&mut self, set: SignalSet) -> Result<Subscription, Error> {
+        self.core.signal(set, ())
+    }
+
+    fn process(&mut self, pid: i32, reap: bool) -> Result<ProcessWatch, Error> {
+        self.core.process(pid, reap, ())
+    }
+
+    fn cancel(&mut self, handle: Handle) -> bool {
+        self.core.cancel(handle)
+    }
+
+    fn contains(&self, handle: Handle) -> bool {
+        self.core.contains(handle)
+    }
+
+    fn set_counted(&mut self, handle: Handle, counted: bool) -> bool {
+        self.core.set_counted(handle, counted)
+    }
+
+    #[inline(always)]
+    fn dispatch_ready<S>(
+        event_loop: &mut crate::Loop<Self, S>,
+        watcher: linux_event_core::handle::Watcher,
+        ready: linux_event_core::reactor::Ready,
+    ) -> Result<(), crate::error::BoxError> {
+        event_loop.dispatch_ready(watcher, ready)
+    }
+
+    #[inline(always)]
+    fn shared(&self) -> Option<&Shared> {
+        self.core.backend().shared()
+    }
+}
+
+pub(crate) mod private {
+    //! Keeps other crates from implementing models.
+
+    /// Implemented by this crate's models and backends.
+    pub trait Sealed {}
+}
