@@ -4,3 +4,4 @@
 pub mod clock;
 pub mod handle;
 pub mod table;
+pub mod timer;
