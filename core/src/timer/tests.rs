@@ -101,7 +101,7 @@ fn what_was_never_used_is_never_written() {
 fn a_queue_that_ran_empty_starts_at_slot_0_again() {
     let mut queue: Queue<u32, 8> = Queue::new();
     let ids: Vec<_> = (0..8)
-        .map(|i| queue.insert(at(99 - i), 0).unwrap())
+        .map(|i| queue.insert(at(99 + i), 0).unwrap())
         .collect();
     drain(&mut queue, Instant::MAX);
     for (index, old) in ids.into_iter().enumerate() {
