@@ -12,5 +12,6 @@ pub mod reactor;
 pub mod signal;
 pub mod sys;
 pub mod table;
+pub mod timer;
 pub mod timerfd;
 pub mod wakeup;
