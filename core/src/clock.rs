@@ -52,6 +52,7 @@ impl Instant {
 
     /// `self` and `duration`; [`Instant::MAX`] if that is past the end.
     #[inline]
+    #[must_use]
     pub const fn saturating_add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration_nanos(duration)))
     }

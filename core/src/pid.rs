@@ -54,11 +54,12 @@ impl ExitStatus {
     /// );
     /// ```
     pub const fn from_wait_status(status: i32) -> Self {
-        if status & 0x7f == 0 {
+        let signal = status & 0x7f;
+        if signal == 0 {
             Self::Exited((status >> 8) & 0xff)
         } else {
             Self::Signaled {
-                signal: status & 0x7f,
+                signal,
                 core_dumped: status & 0x80 != 0,
             }
         }

@@ -471,7 +471,7 @@ impl SignalCounts {
 
     /// Adds what `other` has counted.
     pub fn merge(&mut self, other: &Self) {
-        for signal in other.set.iter() {
+        for signal in other.set {
             self.add(signal, other.counts[signal.raw() as usize - 1]);
         }
     }

@@ -127,16 +127,8 @@ impl<K: Kernel> core::fmt::Debug for Wakeup<K> {
 }
 
 /// The right to wake, to give away: a borrowed [`Wakeup`], with nothing but waking.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Waker<'wakeup, K: Kernel = Linux>(&'wakeup Wakeup<K>);
-
-impl<K: Kernel> Clone for Waker<'_, K> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<K: Kernel> Copy for Waker<'_, K> {}
 
 impl<'wakeup, K: Kernel> Waker<'wakeup, K> {
     /// A waker of `wakeup`.

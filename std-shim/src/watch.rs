@@ -113,7 +113,7 @@ impl<B: LoopBackend, S> Watch<'_, B, S> {
     ///
     /// # Errors
     /// [`LoopError::NotPollable`] for regular files and directories; [`LoopError::Invalid`] for an exclusive
-    /// watcher that is oneshot, priority or read_closed, and for an interest that no callback takes;
+    /// watcher that is oneshot or asks for `PRIORITY` or `READ_CLOSED`, and for an interest that no callback takes;
     /// [`LoopError::Full`]; [`LoopError::Os`] with EBADF, ENOSPC or ENOMEM; [`LoopError::Forked`].
     pub fn start(self) -> Result<Watcher, Error> {
         let takes_reads = self.callbacks[Part::Read as usize].is_some();

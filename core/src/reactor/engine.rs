@@ -348,19 +348,18 @@ where
             self.pending -= Pending::TIMERS;
             return None;
         };
-        let mut expirations = 1;
-        if entry.period == 0 {
-            storage.timers.cancel(timer);
-            if !entry.counted {
-                self.timers_uncounted -= 1;
-            }
-        } else {
+        let late = now.as_nanos().saturating_sub(deadline.as_nanos());
+        let missed = late.checked_div(entry.period);
+        let expirations = missed.map_or(1, |missed| missed + 1);
+        if missed.is_some() {
             // Fixed rate, on the grid of the first deadline, and armed again before anybody hears of it (T-6).
-            expirations += now.as_nanos().saturating_sub(deadline.as_nanos()) / entry.period;
             let next = entry.period.saturating_mul(expirations);
             storage
                 .timers
                 .reschedule(timer, deadline + Duration::from_nanos(next));
+        } else {
+            storage.timers.cancel(timer);
+            self.timers_uncounted -= u32::from(!entry.counted);
         }
         Some(Event::Timer {
             timer,

@@ -47,7 +47,7 @@ where
     K: Kernel,
     P: Deref<Target = Wakeup<K>>,
 {
-    epoll: Fd<K>,
+    instance: Fd<K>,
     kernel: K,
     epoch: u64,
     len: u32,
@@ -83,7 +83,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
             .epoll_create()
             .map_err(|errno| Error::from_call(Call::EpollCreate, errno))?;
         Ok(Self {
-            epoll,
+            instance: epoll,
             epoch: kernel.process_epoch(),
             kernel,
             len: 0,
@@ -128,13 +128,13 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
     /// The epoll descriptor, which is readable when a wait would find something (G-2). It changes when the interest
     /// list has to be rebuilt: see [`Stats::rebuilds`](super::Stats::rebuilds).
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.epoll.borrow()
+        self.instance.borrow()
     }
 
     #[inline]
     fn control(&self, operation: u32, fd: RawFd, event: EpollEvent) -> Result<(), Errno> {
         self.kernel
-            .epoll_ctl(self.epoll.borrow(), operation, fd, event)
+            .epoll_ctl(self.instance.borrow(), operation, fd, event)
     }
 
     /// Sets the timerfd; [`Instant::MAX`] stops it.
@@ -174,7 +174,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
     ) -> Result<usize, Errno> {
         loop {
             let plan = self.plan(deadline, timeout);
-            let epoll = self.epoll.borrow();
+            let epoll = self.instance.borrow();
             return match plan {
                 Plan::Block => self.kernel.epoll_wait(epoll, &mut self.events, -1),
                 Plan::Poll => self.kernel.epoll_wait(epoll, &mut self.events, 0),
@@ -328,7 +328,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Backend for Epoll<K, P> {
                     .map_err(|errno| Error::from_call(Call::EpollCtl, errno))?;
             }
         }
-        self.epoll = fresh;
+        self.instance = fresh;
         Ok(())
     }
 
@@ -336,7 +336,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Backend for Epoll<K, P> {
     fn wait(&mut self, deadline: Option<Instant>, timeout: Option<Duration>) -> Result<(), Error> {
         self.len = 0;
         self.cursor = 0;
-        let epoll = self.epoll.borrow();
+        let epoll = self.instance.borrow();
         // The usual case first, on its own: no timer, no timeout, nothing to plan.
         let fetched = if deadline.is_none() && timeout.is_none() && self.timer_set == Instant::MAX {
             self.kernel.epoll_wait(epoll, &mut self.events, -1)
@@ -485,7 +485,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Drop for Epoll<K, P> {
 impl<K: Kernel, P: Deref<Target = Wakeup<K>>> fmt::Debug for Epoll<K, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Epoll")
-            .field("epoll", &self.epoll)
+            .field("instance", &self.instance)
             .field("signals", &self.signals)
             .finish_non_exhaustive()
     }

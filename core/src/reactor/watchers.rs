@@ -71,8 +71,8 @@ where
     /// As [`watch`](Self::watch), with a [`Mode`]: edge, oneshot, exclusive.
     ///
     /// # Errors
-    /// As [`watch`](Self::watch); [`Error::Invalid`] for an exclusive watcher that is oneshot or asks for PRIORITY or
-    /// READ_CLOSED.
+    /// As [`watch`](Self::watch); [`Error::Invalid`] for an exclusive watcher that is oneshot or asks for `PRIORITY` or
+    /// `READ_CLOSED`.
     pub fn watch_with(
         &mut self,
         fd: impl AsRawFd,

@@ -15,7 +15,7 @@ use core::fmt;
 
 use linux_raw_sys::general as linux;
 
-/// One entry of an epoll batch: `struct epoll_event`, packed on x86_64 only.
+/// One entry of an epoll batch: `struct epoll_event`, packed on `x86_64` only.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 #[cfg_attr(target_arch = "x86_64", repr(packed))]
@@ -83,7 +83,7 @@ pub(crate) struct PidfdInfo {
 /// `PIDFD_INFO_EXIT`.
 pub(crate) const PIDFD_INFO_EXIT: u64 = 1 << 3;
 /// `PIDFD_GET_INFO`: `_IOWR(0xFF, 11, struct pidfd_info)` for the 64-byte structure.
-pub(crate) const PIDFD_GET_INFO: u32 = (3 << 30) | (64 << 16) | (0xFF << 8) | 11;
+pub(crate) const PIDFD_GET_INFO: u32 = (3 << 30) | (64 << 16) | (0xFF << 8) | 0x0B;
 
 const _: () = assert!(size_of::<PidfdInfo>() == 64);
 const _: () = assert!(core::mem::offset_of!(PidfdInfo, exit_code) == 60);
