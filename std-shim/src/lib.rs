@@ -1,1 +1,3 @@
 //! linux-event: closures over linux-event-core.
+
+pub mod fake;
