@@ -23,7 +23,9 @@ use std::time::Duration;
 use linux_event::core::errno::Errno;
 use linux_event::core::reactor;
 use linux_event::core::sys::AsRawFd;
-use linux_event::{ExitStatus, Loop, LoopBackend, Ready, Reactor, Signal, SignalSet, Source, Watcher};
+use linux_event::{
+    ExitStatus, Loop, LoopBackend, Reactor, Ready, Signal, SignalSet, Source, Watcher,
+};
 
 pub use on_epoll::{File, Kernel, OnEpoll};
 pub use on_fake::OnFake;

@@ -245,7 +245,9 @@ pub fn spawn_stranger() -> (u32, RawFd) {
     let mut pid = [0; 4];
     assert_eq!(read(report, &mut pid), Ok(pid.len()));
     assert_eq!(reap(parent as u32), ExitStatus::Exited(0));
-    [reader, report, reported].map(close);
+    for end in [reader, report, reported] {
+        close(end);
+    }
     (i32::from_ne_bytes(pid) as u32, writer)
 }
 
