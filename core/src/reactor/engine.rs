@@ -333,7 +333,8 @@ where
         Some(event)
     }
 
-    /// The next timer that is due and is not of this turn (INV-ENGINE-3).
+    /// The next timer that is due and is not of this turn (INV-ENGINE-3). It is taken only now, so that what was
+    /// delivered before it could still cancel it (T-5).
     fn next_timer(&mut self) -> Option<Event<D>> {
         if !self.pending.contains(Pending::TIMERS) {
             return None;
