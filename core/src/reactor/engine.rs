@@ -229,7 +229,8 @@ where
     #[cold]
     #[inline(never)]
     fn prepare_turn(&mut self, timeout: Option<Duration>) -> Option<Duration> {
-        self.pending -= Pending::PREPARE;
+        // Which timers are due is found out again after the wait; the backend does not wait past a deadline.
+        self.pending -= Pending::PREPARE | Pending::TIMERS;
         self.delivery.begin_turn(&mut self.pending);
         self.mend_orphans();
         self.flush();
