@@ -449,3 +449,48 @@ proptest! {
         both.wait()?;
     }
 }
+
+/// A reset is asynchronous in principle, so this one waits, and asks for nothing that is there before it.
+#[test]
+fn f1_a_reset_looks_as_one_of_tcp() {
+    let _alone = alone();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut other, _) = listener.accept().unwrap();
+    let (mut fake, mut epoll) = (Fake::new(), Epoll::new().unwrap());
+    let (fake_one, fake_other) = fake.socketpair().unwrap();
+
+    // Bytes both ways: those to `one` are read after the reset, those to `other` make its close a reset.
+    other.write_all(b"abc").unwrap();
+    assert_eq!(one.peek(&mut [0; 3]).unwrap(), 3);
+    one.write_all(b"unread").unwrap();
+    assert_eq!(other.peek(&mut [0; 6]).unwrap(), 6);
+    drop(other);
+    fake.write(fake_other, b"abc").unwrap();
+    fake.reset(fake_other).unwrap();
+
+    let token = Handle::new(1, Tag::Watcher, 1);
+    let limit = Some(Duration::from_secs(60));
+    epoll.add(one.as_raw_fd(), ERR, token).unwrap();
+    epoll.wait(None, limit).unwrap();
+    assert!(epoll.next().is_some(), "the reset has come");
+    epoll
+        .modify(one.as_raw_fd(), IN | OUT | RDHUP, token)
+        .unwrap();
+    fake.add(fake_one.as_raw_fd(), IN | OUT | RDHUP, token)
+        .unwrap();
+    epoll.wait(None, limit).unwrap();
+    fake.wait(None, limit).unwrap();
+    let report = fake.next();
+    assert_eq!(report, epoll.next());
+    assert_eq!(
+        report.map(|report| report.events),
+        Some(IN | OUT | RDHUP | ERR | HUP)
+    );
+    let (mut here, mut there) = ([0; 8], [0; 8]);
+    for _ in 0..3 {
+        let real = one.read(&mut there).map_err(|error| errno(&error));
+        assert_eq!(fake.read(fake_one, &mut here), real);
+    }
+    assert_eq!(here, there);
+}

@@ -26,6 +26,7 @@
 //!
 //! reactor.wait(None)?; // returns at once, a minute later
 //! assert!(matches!(reactor.next(), Some(Event::Timer { data: "minute", .. })));
+//! assert_eq!(reactor.next(), None); // the end of the turn
 //! reactor.wait(None)?;
 //! assert!(matches!(reactor.next(), Some(Event::Ready { data: "pipe", .. })));
 //! let mut buffer = [0; 16];
