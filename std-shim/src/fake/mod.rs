@@ -51,6 +51,7 @@ mod bits;
 mod interest;
 mod io;
 mod machine;
+mod numbers;
 mod objects;
 mod processes;
 mod schedule;
@@ -207,7 +208,8 @@ impl Fake {
     pub fn open_descriptors(&self) -> usize {
         let returned = self.returned.borrow();
         self.machine
-            .open_numbers()
+            .numbers
+            .iter()
             .filter(|number| !returned.contains(number))
             .count()
     }
