@@ -33,9 +33,11 @@
 //!
 //! **Why this shape.** The stamp of each cell does what a lock would do, one cell at a time: a producer stopped
 //! half-way through its push holds up the consumer at its own cell and no other producer. `heapless` has a queue
-//! for one producer that is cheaper and one for many that can block; this one is for many. A pop takes no exclusive
-//! reference although one consumer is the rule: keeping safe code from making a second one would need a type of its
-//! own and a lifetime at every use, to save one exchange on a line that only the consumer writes.
+//! for one producer that is cheaper and one for many that can block; this one is for many. Popping needs no
+//! exclusive reference although one consumer is the rule. To keep safe code from making a second one would take a
+//! type of its own and a lifetime at every use, and save 9 of the 23 ns that a value costs.
+
+#![allow(unsafe_code)]
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -174,7 +176,8 @@ unsafe impl<T> Cells<T> for [Cell<T>] {
     }
 }
 
-/// A counter with a cache line of its own: producers write one, the consumer the other.
+/// A counter with a cache line of its own: producers write one, the consumer the other. On one line together they
+/// made two threads five times slower (18 ns a value became 100); 128 bytes gained nothing over 64.
 #[repr(align(64))]
 struct Line(AtomicU64);
 
@@ -339,9 +342,10 @@ impl<T, S: Cells<T>> MailboxInner<T, S> {
 impl<T, S: Cells<T> + ?Sized> MailboxInner<T, S> {
     /// Puts `value` in, behind all that this thread put in before.
     ///
-    /// Lock-free: it starts over only when another push got ahead of it. It may be called in a signal handler too. A thread
-    /// that wakes the loop for what it pushed does so after each push that succeeded: an earlier push of another
-    /// thread may still be under way, and the value is not to be had before that is through.
+    /// Lock-free: it starts over only when another push got ahead of it. It may be called in a signal handler too.
+    /// A thread that wakes the loop for what it pushed must do so after each push that succeeded, not only after
+    /// one that found the mailbox empty: an earlier push of another thread may still be under way, and what was
+    /// pushed behind it can be taken only when that one is through, for which its own wake tells.
     ///
     /// # Errors
     /// The value comes back when the mailbox is full: when the cell that is next still holds a value, or one is
@@ -407,7 +411,8 @@ fn push<T>(ends: &Ends, cells: &[Cell<T>], value: T) -> Result<(), T> {
             Ordering::Relaxed,
         ) {
             Ok(_) => {
-                // SAFETY: this position is ours (INV-MAILBOX-2) and the cell was vacant in its lap (INV-MAILBOX-3).
+                // SAFETY: this position is ours (INV-MAILBOX-2), in cells that no other mailbox has
+                // (INV-MAILBOX-4), and the cell was vacant in its lap (INV-MAILBOX-3).
                 unsafe { cell.fill(value, lap | FULL) };
                 return Ok(());
             }
@@ -437,7 +442,8 @@ fn pop<T>(ends: &Ends, cells: &[Cell<T>]) -> Option<T> {
             Ordering::Relaxed,
             Ordering::Relaxed,
         ) {
-            // SAFETY: this position is ours (INV-MAILBOX-2) and its value is in the cell (INV-MAILBOX-3).
+            // SAFETY: this position is ours (INV-MAILBOX-2), in cells that no other mailbox has (INV-MAILBOX-4), and
+            // its value is in the cell (INV-MAILBOX-3).
             Ok(_) => return Some(unsafe { cell.take(lap.wrapping_add(course.lap)) }),
             Err(newer) => head = newer,
         }
@@ -463,80 +469,4 @@ impl<T, S: Cells<T> + ?Sized> fmt::Debug for MailboxInner<T, S> {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    extern crate std;
-    use super::*;
-    use std::collections::VecDeque;
-
-    /// A mailbox that has gone through all laps but the last `laps`.
-    fn near_the_end<const N: usize>(laps: u64) -> Mailbox<u64, N> {
-        let mailbox = Mailbox::new();
-        let start = Course::of(N).lap.wrapping_mul(laps).wrapping_neg();
-        mailbox.ends.head.0.store(start, Ordering::Relaxed);
-        mailbox.ends.tail.0.store(start, Ordering::Relaxed);
-        for cell in &mailbox.cells {
-            cell.stamp.store(start, Ordering::Relaxed);
-        }
-        mailbox
-    }
-
-    fn crosses_the_end<const N: usize>() {
-        for ahead in 0..=N {
-            let mailbox = near_the_end::<N>(3);
-            let mut model = VecDeque::new();
-            for value in 0..(N as u64 * 6) {
-                while model.len() > ahead.saturating_sub(1) {
-                    assert_eq!(mailbox.pop(), model.pop_front());
-                }
-                mailbox.push(value).unwrap();
-                model.push_back(value);
-                assert_eq!(mailbox.len(), model.len());
-                if model.len() == N {
-                    assert_eq!(mailbox.push(value), Err(value), "full at {N}");
-                }
-            }
-            assert!(
-                mailbox.ends.tail.0.load(Ordering::Relaxed) < 8 * Course::of(N).lap,
-                "the positions did begin anew"
-            );
-            while let Some(value) = mailbox.pop() {
-                assert_eq!(Some(value), model.pop_front());
-            }
-            assert!(model.is_empty() && mailbox.is_empty());
-        }
-    }
-
-    #[test]
-    fn w3_positions_wrap_without_harm() {
-        crosses_the_end::<1>();
-        crosses_the_end::<2>();
-        crosses_the_end::<3>();
-        crosses_the_end::<4>();
-        crosses_the_end::<7>();
-        crosses_the_end::<8>();
-    }
-
-    #[test]
-    fn w3_positions_repeat_after_2_to_the_63_at_the_least() {
-        for capacity in [1, 2, 3, 4, 5, 1000, MAX_CAPACITY - 1, MAX_CAPACITY] {
-            let course = Course::of(capacity);
-            assert!(course.lap as usize > capacity, "bit 0 of a lap is free");
-            let laps = u128::from(u64::MAX) / u128::from(course.lap) + 1;
-            assert!(laps * capacity as u128 >= 1 << 63);
-            assert_eq!(course.next(capacity as u64 - 1), course.lap);
-            assert_eq!(course.next(u64::MAX - course.lap + capacity as u64), 0);
-        }
-    }
-
-    #[test]
-    fn w3_an_old_view_of_the_ends_is_no_length() {
-        let course = Course::of(3);
-        let later = course.next(course.next(course.lap));
-        assert_eq!(
-            course.distance(later, 1),
-            0,
-            "the head seems to have passed"
-        );
-        assert_eq!(course.distance(0, later), 3, "the tail seems too far away");
-    }
-}
+mod tests;

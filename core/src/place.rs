@@ -8,6 +8,8 @@
 //! **Why this shape.** A `static` of zeroes lies in `.bss`: it costs nothing in the binary, and no memory until it is
 //! used. This is one of the few files of the crate with `unsafe` in it.
 
+#![allow(unsafe_code)]
+
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};

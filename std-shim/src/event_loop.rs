@@ -159,10 +159,11 @@ impl<M: Model, S> Loop<M, S> {
     /// Whether anything is left that can call a callback.
     pub fn is_live(&self) -> bool {
         self.model.live() > 0
-            || !self.deferred.is_empty()
-            || self.rest.is_some()
-            || self.wake_due
-            || (self.wakers_counted && self.model.shared().is_some_and(Shared::has_wakers))
+            || self.has_kept()
+            || self
+                .model
+                .shared()
+                .is_some_and(|shared| shared.keeps_running(self.wakers_counted))
     }
 
     /// Calls `callback` in the next turn, without a timer.
@@ -258,18 +259,19 @@ impl<M: Model, S> Loop<M, S> {
         self.stopping
     }
 
+    /// Whether the loop itself has something to deliver: INV-LOOP-3.
+    #[inline(always)]
+    pub(crate) fn has_kept(&self) -> bool {
+        !self.deferred.is_empty() || self.rest.is_some() || self.wake_due
+    }
+
     /// One turn.
     #[inline(always)]
     fn turn(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
-        let deferred = self.deferred.len();
-        let timeout = if deferred > 0 || self.rest.is_some() || self.wake_due {
-            Some(Duration::ZERO)
+        if self.has_kept() {
+            self.wait_and_deliver_kept()?;
         } else {
-            timeout
-        };
-        self.model.wait(timeout)?;
-        if deferred > 0 || self.rest.is_some() || self.wake_due {
-            self.deliver_kept(deferred)?;
+            self.model.wait(timeout)?;
         }
         while !self.stopping {
             let Some(event) = self.model.next() else {
@@ -286,10 +288,12 @@ impl<M: Model, S> Loop<M, S> {
         Ok(())
     }
 
-    /// Delivers what was left over and what was deferred before this turn.
+    /// Begins a turn without waiting, and delivers what was left over and what was deferred before it.
     #[cold]
     #[inline(never)]
-    fn deliver_kept(&mut self, deferred: usize) -> Result<(), Error> {
+    fn wait_and_deliver_kept(&mut self) -> Result<(), Error> {
+        let deferred = self.deferred.len();
+        self.model.wait(Some(Duration::ZERO))?;
         let mut called = match self.rest.take() {
             Some((watcher, ready)) => M::dispatch_ready(self, watcher, ready),
             None => Ok(()),

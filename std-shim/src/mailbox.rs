@@ -180,3 +180,43 @@ impl<M: Model, S> Loop<M, S> {
         Ok(Sender { common, waker })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn w3_mail_of_a_sender_that_is_gone_before_run_is_delivered() {
+        let mut event_loop = Loop::reactor_with(Vec::new()).unwrap();
+        let sender = event_loop
+            .mailbox(2, |event_loop, value: u8| event_loop.state.push(value))
+            .unwrap();
+        sender.send(1).unwrap();
+        sender.send(2).unwrap();
+        assert_eq!(sender.send(3), Err(SendError::Full(3)));
+        drop(sender);
+        event_loop.run().unwrap();
+        assert_eq!(event_loop.state, [1, 2]);
+        assert!(!event_loop.is_live());
+    }
+
+    #[test]
+    fn w1_a_wake_before_run_is_delivered_and_ends_it() {
+        let mut event_loop = Loop::reactor_with(0).unwrap();
+        event_loop.on_wake(|event_loop, count| event_loop.state += count);
+        let waker = event_loop.waker().unwrap();
+        waker.wake();
+        waker.wake();
+        drop(waker);
+        event_loop.run().unwrap();
+        assert_eq!(event_loop.state, 2);
+    }
+
+    #[test]
+    fn w3_a_loop_that_is_gone_gives_the_value_back() {
+        let mut event_loop = Loop::reactor().unwrap();
+        let sender = event_loop.mailbox(2, |_, _: u8| ()).unwrap();
+        drop(event_loop);
+        assert_eq!(sender.send(7), Err(SendError::Closed(7)));
+    }
+}

@@ -33,9 +33,11 @@ impl Shared {
         Waker(self.clone())
     }
 
-    /// Whether anybody holds a waker.
-    pub(crate) fn has_wakers(&self) -> bool {
-        self.0.wakers.load(Ordering::Acquire) > 0
+    /// Whether there is a reason to run on: a waker that somebody holds, if those count, or a wake nobody has seen.
+    ///
+    /// In this order: whoever wakes and then goes has woken before it was gone.
+    pub(crate) fn keeps_running(&self, wakers_count: bool) -> bool {
+        (wakers_count && self.0.wakers.load(Ordering::Acquire) > 0) || self.pending() > 0
     }
 
     /// How often the user woke since the last call.

@@ -62,7 +62,7 @@ bitflags::bitflags! {
     pub(super) struct State: u8 {
         /// The next flush issues a MOD even if the bits are the same.
         const FORCE = 1;
-        /// A report came that nobody takes: level reports are off until the interest changes.
+        /// A report came that nobody takes: edges only, until the interest changes.
         const MASKED = 2;
         /// Oneshot: the event was fetched.
         const DISARMED = 4;
@@ -309,11 +309,12 @@ impl<D, P: AsRawFd> Entry<D, P> {
         }
         // EPOLLERR is always reported; asking for it changes nothing.
         let bits = u32::from(self.interest.difference(Interest::ERROR).bits());
-        let masked = if self.state.contains(State::MASKED) {
-            NOTHING
+        let mode = if self.state.contains(State::MASKED) {
+            // A oneshot stays armed for what it waits for; the engine sees to it that it is reported once.
+            self.mode.union(Mode::EDGE).difference(Mode::ONESHOT)
         } else {
-            0
+            self.mode
         };
-        bits | self.mode.bits() | masked
+        bits | mode.bits()
     }
 }

@@ -447,13 +447,14 @@ where
         if entry.mode.intersects(Mode::EDGE | Mode::ONESHOT) && !dropped.is_empty() {
             entry.state |= State::SUPPRESSED;
         }
-        if entry.mode.contains(Mode::ONESHOT) {
+        let is_oneshot = entry.mode.contains(Mode::ONESHOT);
+        if is_oneshot && !ready.is_empty() {
             entry.state |= State::DISARMED;
-            if ready.is_empty() {
-                entry.state |= State::SUPPRESSED;
-            }
-        } else if ready.is_empty() && entry.registered & Mode::EDGE.bits() == 0 {
-            // it would be reported again and again.
+        } else if ready.is_empty()
+            && !entry.state.contains(State::MASKED)
+            && (is_oneshot || entry.registered & Mode::EDGE.bits() == 0)
+        {
+            // a level report would come again and again; a oneshot has spent itself on what nobody takes.
             entry.state |= State::MASKED;
             storage.note_change(handle.index());
             self.pending |= Pending::PREPARE;

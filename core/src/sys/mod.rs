@@ -16,6 +16,8 @@
 //! return it. [`Kernel::read`], [`Kernel::write`] and the socket calls report it to the caller, who may have a
 //! handler to attend to. `close` is not repeated: Linux has released the number by then (`close(2)`).
 
+#![allow(unsafe_code)]
+
 pub mod fd;
 mod kernel;
 mod linux;
