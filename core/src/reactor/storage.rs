@@ -286,17 +286,21 @@ impl<D, const W: usize, const T: usize, P> fmt::Debug for Storage<D, W, T, P> {
 
 impl<D, P: AsRawFd> Entry<D, P> {
     /// Whether it keeps a loop running.
+    #[inline]
     pub(super) fn is_live(&self) -> bool {
-        if self.state.contains(State::UNCOUNTED) {
-            return false;
-        }
+        let is_counted = !self.state.contains(State::UNCOUNTED);
         match self.kind {
-            Kind::Watcher => {
-                !self.interest.is_empty() && !self.state.intersects(State::DISARMED | State::BROKEN)
-            }
-            Kind::Signals { closing, .. } => !closing,
-            Kind::Process { .. } => true,
+            Kind::Watcher => self.is_live_watcher(),
+            Kind::Signals { closing, .. } => is_counted && !closing,
+            Kind::Process { .. } => is_counted,
         }
+    }
+
+    /// As [`is_live`](Self::is_live), of what is known to be a watcher.
+    #[inline(always)]
+    pub(super) fn is_live_watcher(&self) -> bool {
+        const QUIET: State = State::UNCOUNTED.union(State::DISARMED).union(State::BROKEN);
+        !self.interest.is_empty() && !self.state.intersects(QUIET)
     }
 
     /// The `EPOLL*` bits that the kernel should have.

@@ -332,14 +332,14 @@ where
             return Err(Error::Stale);
         };
         let before = (entry.interest, entry.mode, entry.state);
-        let was_live = entry.is_live();
+        let was_live = entry.is_live_watcher();
         change(entry)?;
         if let Err(error) = check(entry.interest, entry.mode) {
             (entry.interest, entry.mode, entry.state) = before;
             return Err(error);
         }
         self.live -= u32::from(was_live);
-        self.live += u32::from(entry.is_live());
+        self.live += u32::from(entry.is_live_watcher());
         storage.note_change(watcher.handle().index());
         self.pending |= Pending::PREPARE;
         Ok(())
