@@ -339,11 +339,13 @@ where
         if let Some((handle, entry)) = storage.watchers.find(report.token) {
             // INV-ENGINE-1. Every bit reported is asked for, and nothing is to be noted: deliver it.
             let asked = Ready::from(entry.interest);
-            if report.events & !u32::from(asked.bits()) == 0 && !entry.mode.contains(Mode::ONESHOT)
+            if report.events != 0
+                && report.events & !u32::from(asked.bits()) == 0
+                && !entry.mode.contains(Mode::ONESHOT)
             {
                 self.stats.events += 1;
                 return Step::Ready {
-                    // What asks for something is a watcher: the other kinds have no interest.
+                    // What is reported was asked for, and what asks is a watcher: the others have no interest.
                     watcher: Watcher::assume(handle),
                     ready: Ready::from_bits_retain(report.events as u16),
                     data: entry.data,
@@ -420,13 +422,17 @@ where
         };
         let late = now.as_nanos().saturating_sub(deadline.as_nanos());
         let missed = late.checked_div(entry.period);
-        let expirations = missed.map_or(1, |missed| missed + 1);
+        let expirations = missed.map_or(1, |missed| missed.saturating_add(1));
         if missed.is_some() {
             // Fixed rate, on the grid of the first deadline, and armed again before anybody hears of it (T-6).
-            let next = entry.period.saturating_mul(expirations);
-            storage
-                .timers
-                .reschedule(timer, deadline + Duration::from_nanos(next));
+            let next = deadline + Duration::from_nanos(entry.period.saturating_mul(expirations));
+            storage.timers.reschedule(timer, next);
+            // Only at the end of time: it must not be due in this turn again (T-4).
+            if next <= now
+                && let Some(entry) = storage.timers.get_mut(timer)
+            {
+                entry.turn = turn;
+            }
         } else {
             storage.timers.cancel(timer);
             self.live -= u32::from(entry.counted);
