@@ -36,6 +36,8 @@ mod callbacks;
 mod cells;
 mod error;
 mod event_loop;
+pub mod fake;
+mod fake_loop;
 mod fd;
 mod mailbox;
 mod make;

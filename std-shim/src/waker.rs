@@ -40,6 +40,13 @@ impl Shared {
         (wakers_count && self.0.wakers.load(Ordering::Acquire) > 0) || self.pending() > 0
     }
 
+    /// A wake that the user's callback hears of.
+    #[inline]
+    pub(crate) fn wake_for_user(&self) {
+        self.0.wakes.fetch_add(1, Ordering::Release);
+        self.wake();
+    }
+
     /// How often the user woke since the last call.
     pub(crate) fn take_wakes(&self) -> u64 {
         self.0.wakes.swap(0, Ordering::AcqRel)
@@ -85,8 +92,7 @@ impl Waker {
     /// Ends the loop's wait, or the next one if it is not waiting. Once the loop is gone it does nothing.
     #[inline]
     pub fn wake(&self) {
-        self.0.0.wakes.fetch_add(1, Ordering::Release);
-        self.0.wake();
+        self.0.wake_for_user();
     }
 
     /// Ends the loop's wait for a reason of the crate's own: no callback of the user's hears of it.

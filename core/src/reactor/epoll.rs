@@ -283,7 +283,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Backend for Epoll<K, P> {
 
     #[inline(always)]
     fn is_owner(&self) -> bool {
-        self.kernel.process_epoch() == self.epoch
+        self.kernel.is_process(self.epoch)
     }
 
     #[inline]

@@ -62,7 +62,7 @@ bitflags::bitflags! {
     pub(super) struct State: u8 {
         /// The next flush issues a MOD even if the bits are the same.
         const FORCE = 1;
-        /// A report came that nobody takes: level reports are off until the interest changes.
+        /// A report came that nobody takes: edges only, until the interest changes.
         const MASKED = 2;
         /// Oneshot: the event was fetched.
         const DISARMED = 4;
@@ -286,17 +286,21 @@ impl<D, const W: usize, const T: usize, P> fmt::Debug for Storage<D, W, T, P> {
 
 impl<D, P: AsRawFd> Entry<D, P> {
     /// Whether it keeps a loop running.
+    #[inline]
     pub(super) fn is_live(&self) -> bool {
-        if self.state.contains(State::UNCOUNTED) {
-            return false;
-        }
+        let is_counted = !self.state.contains(State::UNCOUNTED);
         match self.kind {
-            Kind::Watcher => {
-                !self.interest.is_empty() && !self.state.intersects(State::DISARMED | State::BROKEN)
-            }
-            Kind::Signals { closing, .. } => !closing,
-            Kind::Process { .. } => true,
+            Kind::Watcher => self.is_live_watcher(),
+            Kind::Signals { closing, .. } => is_counted && !closing,
+            Kind::Process { .. } => is_counted,
         }
+    }
+
+    /// As [`is_live`](Self::is_live), of what is known to be a watcher.
+    #[inline(always)]
+    pub(super) fn is_live_watcher(&self) -> bool {
+        const QUIET: State = State::UNCOUNTED.union(State::DISARMED).union(State::BROKEN);
+        !self.interest.is_empty() && !self.state.intersects(QUIET)
     }
 
     /// The `EPOLL*` bits that the kernel should have.
@@ -309,11 +313,12 @@ impl<D, P: AsRawFd> Entry<D, P> {
         }
         // EPOLLERR is always reported; asking for it changes nothing.
         let bits = u32::from(self.interest.difference(Interest::ERROR).bits());
-        let masked = if self.state.contains(State::MASKED) {
-            NOTHING
+        let mode = if self.state.contains(State::MASKED) {
+            // A oneshot stays armed for what it waits for; the engine sees to it that it is reported once.
+            self.mode.union(Mode::EDGE).difference(Mode::ONESHOT)
         } else {
-            0
+            self.mode
         };
-        bits | self.mode.bits() | masked
+        bits | mode.bits()
     }
 }

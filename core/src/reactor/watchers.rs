@@ -21,10 +21,10 @@ use crate::table::Full;
 
 /// Registrations that the kernel keeps reporting although their watcher is gone: a descriptor was closed while a
 /// duplicate of it lived on, and its number can't be used to end the registration (`epoll(7)`, Questions and answers 6).
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Orphans {
-    /// A slot whose last occupant is reported although the slot is vacant, index + 1.
-    vacant: u32,
+    /// Slots whose last occupants are reported although the slots are vacant.
+    vacant: heapless::Vec<u32, 8>,
     /// A rebuild is due.
     rebuild: bool,
     /// Turns in a row with a stale report that may have been an orphan's or may not.
@@ -35,7 +35,7 @@ pub(super) struct Orphans {
 
 impl Orphans {
     pub(super) const NONE: Self = Self {
-        vacant: 0,
+        vacant: heapless::Vec::new(),
         rebuild: false,
         doubtful_turns: 0,
         doubtful_turn: 0,
@@ -332,14 +332,14 @@ where
             return Err(Error::Stale);
         };
         let before = (entry.interest, entry.mode, entry.state);
-        let was_live = entry.is_live();
+        let was_live = entry.is_live_watcher();
         change(entry)?;
         if let Err(error) = check(entry.interest, entry.mode) {
             (entry.interest, entry.mode, entry.state) = before;
             return Err(error);
         }
         self.live -= u32::from(was_live);
-        self.live += u32::from(entry.is_live());
+        self.live += u32::from(entry.is_live_watcher());
         storage.note_change(watcher.handle().index());
         self.pending |= Pending::PREPARE;
         Ok(())
@@ -447,13 +447,14 @@ where
         if entry.mode.intersects(Mode::EDGE | Mode::ONESHOT) && !dropped.is_empty() {
             entry.state |= State::SUPPRESSED;
         }
-        if entry.mode.contains(Mode::ONESHOT) {
+        let is_oneshot = entry.mode.contains(Mode::ONESHOT);
+        if is_oneshot && !ready.is_empty() {
             entry.state |= State::DISARMED;
-            if ready.is_empty() {
-                entry.state |= State::SUPPRESSED;
-            }
-        } else if ready.is_empty() && entry.registered & Mode::EDGE.bits() == 0 {
-            // it would be reported again and again.
+        } else if ready.is_empty()
+            && !entry.state.contains(State::MASKED)
+            && (is_oneshot || entry.registered & Mode::EDGE.bits() == 0)
+        {
+            // a level report would come again and again; a oneshot has spent itself on what nobody takes.
             entry.state |= State::MASKED;
             storage.note_change(handle.index());
             self.pending |= Pending::PREPARE;
@@ -483,7 +484,11 @@ where
         if side.changed != batch {
             // Its slot has not changed since before the batch: the registration outlived its watcher.
             match storage.watchers.at(handle.index()) {
-                None => self.orphans.vacant = handle.index() + 1,
+                // More of them than there is room for are mended all at once.
+                None => {
+                    let noted = self.orphans.vacant.push(handle.index());
+                    self.orphans.rebuild |= noted.is_err();
+                }
                 Some(_) => self.orphans.rebuild = true,
             }
             return;
@@ -508,8 +513,7 @@ where
 
     /// Gets rid of orphans, before the wait.
     pub(super) fn mend_orphans(&mut self) {
-        if let Some(index) = self.orphans.vacant.checked_sub(1) {
-            self.orphans.vacant = 0;
+        while let Some(index) = self.orphans.vacant.pop() {
             let storage: &Storage<_, W, T, _> = self.storage.borrow();
             let fd = storage.side(index).map(|side| side.fd);
             let removed = fd.is_some_and(|fd| {

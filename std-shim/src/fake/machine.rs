@@ -1,0 +1,477 @@
+//! The simulated machine below the interest list: descriptors, open files, processes, signals.
+//!
+//! **What.** [`Machine`] does what system calls on descriptors do, says what each open file is ready for, and notes
+//! which files changed, for the interest list to hear.
+//!
+//! **Invariants.** *INV-MACHINE-1*: a file is in `files` exactly while a number leads to it, the three of the backend's
+//! own apart, and `descriptors` is how many do.
+//!
+//! **Why this shape.** Registrations belong to open files, not to numbers; keeping the two apart, as Linux does, makes
+//! duplicates, reuse and orphans come out right without a line written for them.
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+
+use linux_event_core::errno::Errno;
+use linux_event_core::sys::RawFd;
+
+use super::bits::{ERR, IN, OUT, PRI};
+use super::numbers::Numbers;
+use super::objects::{Pipe, Socket};
+use super::processes::Processes;
+use super::signals::Signals;
+
+/// An open file, for ever: ids are not used again.
+pub(super) type FileId = u64;
+
+/// The backend's own files, which have no number: what wakes it, its signals, its timer.
+pub(super) const WAKES: FileId = 0;
+pub(super) const SIGNALS: FileId = 1;
+pub(super) const TIMER: FileId = 2;
+const FIRST_FILE: FileId = 3;
+
+/// Under which they are registered.
+pub(super) const NO_NUMBER: RawFd = -1;
+
+/// Whether a file is the backend's own.
+pub(super) const fn is_own(file: FileId) -> bool {
+    file < FIRST_FILE
+}
+
+/// What the interest list is to hear.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Notice {
+    /// The file changed; for what, or 0.
+    Changed(FileId, u32),
+    /// Its last descriptor was closed.
+    Gone(FileId),
+}
+
+#[derive(Debug)]
+enum Object {
+    /// The pipe's id is its reader's.
+    PipeReader(FileId),
+    PipeWriter(FileId),
+    Socket(Socket),
+    Counter(u64),
+    Regular,
+    Process(i32),
+    Signals,
+    Timer {
+        expired: bool,
+    },
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    object: Object,
+    descriptors: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Machine {
+    files: BTreeMap<FileId, OpenFile>,
+    pipes: BTreeMap<FileId, Pipe>,
+    pub(super) numbers: Numbers,
+    next_file: FileId,
+    pub(super) processes: Processes,
+    pub(super) signals: Signals,
+    notices: Vec<Notice>,
+}
+
+impl Machine {
+    pub(super) fn new() -> Self {
+        let own = [
+            (WAKES, Object::Counter(0)),
+            (SIGNALS, Object::Signals),
+            (TIMER, Object::Timer { expired: false }),
+        ];
+        let own = own.map(|(id, object)| {
+            let descriptors = 1;
+            (
+                id,
+                OpenFile {
+                    object,
+                    descriptors,
+                },
+            )
+        });
+        Self {
+            files: BTreeMap::from(own),
+            pipes: BTreeMap::new(),
+            numbers: Numbers::new(),
+            next_file: FIRST_FILE,
+            processes: Processes::new(),
+            signals: Signals::default(),
+            notices: Vec::new(),
+        }
+    }
+
+    /// The file behind a number.
+    pub(super) fn file(&self, number: RawFd) -> Result<FileId, Errno> {
+        self.numbers.file(number)
+    }
+
+    /// Whether a file can be polled.
+    pub(super) fn is_pollable(&self, file: FileId) -> bool {
+        !matches!(
+            self.files.get(&file),
+            Some(OpenFile {
+                object: Object::Regular,
+                ..
+            })
+        )
+    }
+
+    /// Whether `number` is the only one that leads to its file.
+    pub(super) fn sole_file(&self, number: RawFd) -> Option<FileId> {
+        let file = self.file(number).ok()?;
+        (self.files.get(&file)?.descriptors == 1).then_some(file)
+    }
+
+    pub(super) fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// What a file is ready for now: its `poll`.
+    pub(super) fn state(&self, file: FileId) -> u32 {
+        let Some(OpenFile { object, .. }) = self.files.get(&file) else {
+            return 0;
+        };
+        match object {
+            Object::PipeReader(pipe) => self.pipes.get(pipe).map_or(0, Pipe::reader_state),
+            Object::PipeWriter(pipe) => self.pipes.get(pipe).map_or(0, Pipe::writer_state),
+            Object::Socket(socket) => socket.state(),
+            Object::Counter(count) => {
+                let readable = if *count > 0 { IN } else { 0 };
+                let writable = if *count < u64::MAX - 1 { OUT } else { 0 };
+                let overflowed = if *count == u64::MAX { ERR } else { 0 };
+                readable | writable | overflowed
+            }
+            Object::Regular => 0,
+            Object::Process(pid) => self.processes.state(*pid),
+            Object::Signals => self.signals.state(),
+            Object::Timer { expired } => u32::from(*expired) * IN,
+        }
+    }
+
+    pub(super) fn pipe(&mut self) -> Result<(RawFd, RawFd), Errno> {
+        self.numbers.check_room(2)?;
+        let id = self.next_file;
+        let reader = self.open(Object::PipeReader(id))?;
+        let writer = self.open(Object::PipeWriter(id))?;
+        let pipe = self.pipes.entry(id).or_default();
+        pipe.reader = Some(id);
+        pipe.writer = Some(id + 1);
+        Ok((reader, writer))
+    }
+
+    pub(super) fn socketpair(&mut self) -> Result<(RawFd, RawFd), Errno> {
+        self.numbers.check_room(2)?;
+        let id = self.next_file;
+        let one = self.open(Object::Socket(Socket::new(id + 1)))?;
+        let other = self.open(Object::Socket(Socket::new(id)))?;
+        Ok((one, other))
+    }
+
+    pub(super) fn eventfd(&mut self) -> Result<RawFd, Errno> {
+        self.open(Object::Counter(0))
+    }
+
+    pub(super) fn regular_file(&mut self) -> Result<RawFd, Errno> {
+        self.open(Object::Regular)
+    }
+
+    pub(super) fn open_process(&mut self, pid: i32) -> Result<RawFd, Errno> {
+        self.processes.check_open(pid)?;
+        self.open(Object::Process(pid))
+    }
+
+    /// The process behind a descriptor.
+    pub(super) fn process(&self, number: RawFd) -> Result<i32, Errno> {
+        match self.files.get(&self.file(number)?) {
+            Some(OpenFile {
+                object: Object::Process(pid),
+                ..
+            }) => Ok(*pid),
+            _ => Err(Errno::EBADF),
+        }
+    }
+
+    /// Something happened to a process: whoever watches it hears of it.
+    pub(super) fn process_changed(&mut self, pid: i32) {
+        let watching = self
+            .files
+            .iter()
+            .filter(|(_, file)| matches!(file.object, Object::Process(watched) if watched == pid));
+        self.notices
+            .extend(watching.map(|(&file, _)| Notice::Changed(file, 0)));
+    }
+
+    pub(super) fn dup(&mut self, number: RawFd) -> Result<RawFd, Errno> {
+        let file = self.file(number)?;
+        self.numbers.check_room(1)?;
+        self.count_descriptor(file);
+        Ok(self.numbers.take_lowest(file))
+    }
+
+    /// `dup2(2)`: what `target` led to before is closed.
+    pub(super) fn dup_to(&mut self, number: RawFd, target: RawFd) -> Result<(), Errno> {
+        let file = self.file(number)?;
+        self.numbers.check_range(target)?;
+        if number != target {
+            let _ = self.close(target);
+            self.count_descriptor(file);
+            self.numbers.take(target, file);
+        }
+        Ok(())
+    }
+
+    pub(super) fn close(&mut self, number: RawFd) -> Result<(), Errno> {
+        let file = self.numbers.give_back(number)?;
+        let Some(open) = self.files.get_mut(&file) else {
+            return Ok(());
+        };
+        open.descriptors -= 1;
+        if open.descriptors == 0
+            && let Some(closed) = self.files.remove(&file)
+        {
+            self.notices.push(Notice::Gone(file));
+            self.release(file, closed.object);
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, object: Object) -> Result<RawFd, Errno> {
+        self.numbers.check_room(1)?;
+        let id = self.next_file;
+        self.next_file += 1;
+        let descriptors = 1;
+        self.files.insert(
+            id,
+            OpenFile {
+                object,
+                descriptors,
+            },
+        );
+        Ok(self.numbers.take_lowest(id))
+    }
+
+    /// Another number is about to lead to `file`.
+    fn count_descriptor(&mut self, file: FileId) {
+        if let Some(open) = self.files.get_mut(&file) {
+            open.descriptors += 1;
+        }
+    }
+
+    /// What the end of a file does to others.
+    fn release(&mut self, file: FileId, object: Object) {
+        match object {
+            Object::PipeReader(id) | Object::PipeWriter(id) => {
+                let Some(pipe) = self.pipes.get_mut(&id) else {
+                    return;
+                };
+                let end = if file == id {
+                    &mut pipe.reader
+                } else {
+                    &mut pipe.writer
+                };
+                *end = None;
+                match pipe.reader.or(pipe.writer) {
+                    Some(other) => self.notices.push(Notice::Changed(other, 0)),
+                    None => drop(self.pipes.remove(&id)),
+                }
+            }
+            Object::Socket(mut socket) => {
+                let reset = socket.has_unread() || socket.resets;
+                let charges = socket.flush();
+                let peer = socket.peer;
+                if let Some(other) = self.socket_mut(peer) {
+                    other.read_closed = true;
+                    other.write_closed = true;
+                    if reset {
+                        other.error = Some(Errno::ECONNRESET);
+                    }
+                    self.notices.push(Notice::Changed(peer, 0));
+                    self.release_charges(peer, charges);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn socket_mut(&mut self, file: FileId) -> Option<&mut Socket> {
+        match self.files.get_mut(&file) {
+            Some(OpenFile {
+                object: Object::Socket(socket),
+                ..
+            }) => Some(socket),
+            _ => None,
+        }
+    }
+
+    /// Segments that `sender` sent were read or thrown away.
+    fn release_charges(&mut self, sender: FileId, charges: Vec<usize>) {
+        for charge in charges {
+            if self
+                .socket_mut(sender)
+                .is_some_and(|sender| sender.release(charge))
+            {
+                self.notices.push(Notice::Changed(sender, OUT));
+            }
+        }
+    }
+
+    pub(super) fn read(&mut self, number: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+        let file = self.file(number)?;
+        let Some(open) = self.files.get_mut(&file) else {
+            return Err(Errno::EBADF);
+        };
+        match &mut open.object {
+            Object::PipeReader(id) => {
+                let pipe = self.pipes.get_mut(id).ok_or(Errno::EBADF)?;
+                let (count, has_room) = pipe.read(buffer)?;
+                if let Some(writer) = pipe.writer.filter(|_| has_room) {
+                    self.notices.push(Notice::Changed(writer, OUT));
+                }
+                Ok(count)
+            }
+            Object::Socket(socket) => {
+                let (peer, mut released) = (socket.peer, Vec::new());
+                let count = socket.read(buffer, &mut released);
+                self.release_charges(peer, released);
+                count
+            }
+            Object::Counter(count) => {
+                let room = buffer.first_chunk_mut().ok_or(Errno::EINVAL)?;
+                if *count == 0 {
+                    return Err(Errno::EAGAIN);
+                }
+                *room = std::mem::take(count).to_ne_bytes();
+                self.notices.push(Notice::Changed(file, OUT));
+                Ok(room.len())
+            }
+            Object::Regular => Ok(0),
+            Object::PipeWriter(_) => Err(Errno::EBADF),
+            Object::Process(_) | Object::Signals | Object::Timer { .. } => Err(Errno::EINVAL),
+        }
+    }
+
+    pub(super) fn write(&mut self, number: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
+        let file = self.file(number)?;
+        let Some(open) = self.files.get_mut(&file) else {
+            return Err(Errno::EBADF);
+        };
+        match &mut open.object {
+            Object::PipeWriter(id) => {
+                if bytes.is_empty() {
+                    return Ok(0);
+                }
+                let pipe = self.pipes.get_mut(id).ok_or(Errno::EBADF)?;
+                let written = pipe.write(bytes);
+                if let Some(reader) = pipe.reader {
+                    // Also when nothing went in: a pipe that was ever polled tells of every attempt (fs/pipe.c).
+                    self.notices.push(Notice::Changed(reader, IN));
+                }
+                written
+            }
+            Object::Socket(_) => self.send(file, bytes),
+            Object::Counter(_) => {
+                let value = u64::from_ne_bytes(*bytes.first_chunk().ok_or(Errno::EINVAL)?);
+                self.count_up(file, value)?;
+                Ok(size_of::<u64>())
+            }
+            Object::Regular => Ok(bytes.len()),
+            Object::PipeReader(_) => Err(Errno::EBADF),
+            Object::Process(_) | Object::Signals | Object::Timer { .. } => Err(Errno::EINVAL),
+        }
+    }
+
+    /// Adds to an eventfd's count.
+    pub(super) fn count_up(&mut self, file: FileId, value: u64) -> Result<(), Errno> {
+        let Some(OpenFile {
+            object: Object::Counter(count),
+            ..
+        }) = self.files.get_mut(&file)
+        else {
+            return Err(Errno::EBADF);
+        };
+        if value == u64::MAX {
+            return Err(Errno::EINVAL);
+        }
+        if value >= u64::MAX - *count {
+            return Err(Errno::EAGAIN);
+        }
+        *count += value;
+        self.notices.push(Notice::Changed(file, IN));
+        Ok(())
+    }
+
+    fn send(&mut self, file: FileId, bytes: &[u8]) -> Result<usize, Errno> {
+        let Some(sender) = self.socket_mut(file) else {
+            return Err(Errno::EBADF);
+        };
+        if sender.write_closed {
+            return Err(Errno::EPIPE);
+        }
+        let peer = sender.peer;
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let Some((len, charge)) = self
+                .socket_mut(file)
+                .and_then(|sender| sender.charge(&bytes[sent..]))
+            else {
+                break;
+            };
+            if let Some(receiver) = self.socket_mut(peer) {
+                receiver.receive(&bytes[sent..sent + len], charge);
+                self.notices.push(Notice::Changed(peer, IN | PRI));
+            }
+            sent += len;
+        }
+        if sent == 0 && !bytes.is_empty() {
+            return Err(Errno::EAGAIN);
+        }
+        Ok(sent)
+    }
+
+    /// `shutdown(SHUT_WR)`.
+    pub(super) fn shutdown_write(&mut self, number: RawFd) -> Result<(), Errno> {
+        let file = self.file(number)?;
+        let socket = self.socket_mut(file).ok_or(Errno::ENOTSOCK)?;
+        socket.write_closed = true;
+        let peer = socket.peer;
+        self.notices.push(Notice::Changed(file, 0)); // its own watchers too
+        if let Some(other) = self.socket_mut(peer) {
+            other.read_closed = true;
+            self.notices.push(Notice::Changed(peer, 0));
+        }
+        Ok(())
+    }
+
+    /// `SO_LINGER` with a time of zero.
+    pub(super) fn reset_on_close(&mut self, number: RawFd) -> Result<(), Errno> {
+        let file = self.file(number)?;
+        self.socket_mut(file).ok_or(Errno::ENOTSOCK)?.resets = true;
+        Ok(())
+    }
+
+    /// A signal is pending that was not, or the set has changed.
+    pub(super) fn signals_changed(&mut self) {
+        self.notices.push(Notice::Changed(SIGNALS, 0));
+    }
+
+    pub(super) fn set_timer_expired(&mut self, now_expired: bool) {
+        if let Some(OpenFile {
+            object: Object::Timer { expired },
+            ..
+        }) = self.files.get_mut(&TIMER)
+        {
+            *expired = now_expired;
+            if now_expired {
+                self.notices.push(Notice::Changed(TIMER, IN));
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Loops over the fake.
+
+use linux_event_core::sys::{AsRawFd, RawFd};
+
+use crate::event_loop::Loop;
+use crate::fake::{Fake, FakeFd};
+use crate::model::{LoopBackend, Reactor, private};
+use crate::waker::Shared;
+use crate::watch::Source;
+
+impl private::Sealed for Fake {}
+
+impl LoopBackend for Fake {
+    fn shared(&self) -> Option<&Shared> {
+        Some(self.wakeup())
+    }
+}
+
+impl Source<Fake> for FakeFd {
+    fn number(&self) -> RawFd {
+        self.as_raw_fd()
+    }
+}
+
+impl Loop<Reactor<Fake>> {
+    /// A loop over a new [`Fake`]: the reactor model with no kernel, in virtual time (F-1).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use linux_event::Loop;
+    /// use linux_event::fake::Action;
+    ///
+    /// let mut event_loop = Loop::fake_reactor();
+    /// let (reader, writer) = event_loop.fake_mut().pipe()?;
+    /// event_loop.fake_mut().after(Duration::from_secs(3600), Action::Write(writer, b"hello".to_vec()));
+    /// event_loop.watch(&reader).on_read(move |event_loop, watcher, _| {
+    ///     let mut bytes = [0; 16];
+    ///     assert_eq!(event_loop.fake_mut().read(reader, &mut bytes), Ok(5));
+    ///     event_loop.cancel(watcher);
+    /// }).start()?;
+    /// event_loop.run()?; // returns at once, an hour later
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn fake_reactor() -> Self {
+        Self::fake_reactor_with(())
+    }
+}
+
+impl<S> Loop<Reactor<Fake>, S> {
+    /// As [`fake_reactor`](Loop::fake_reactor), with a state that callbacks share.
+    pub fn fake_reactor_with(state: S) -> Self {
+        Self::over(Reactor::new(Fake::new()), state)
+    }
+
+    /// The fake.
+    pub fn fake(&self) -> &Fake {
+        self.model.core.backend()
+    }
+
+    /// The fake, to do things with: open, write, close, let time pass.
+    pub fn fake_mut(&mut self) -> &mut Fake {
+        self.model.core.backend_mut()
+    }
+}
