@@ -39,7 +39,7 @@ use crate::waker::{Shared, Waker};
 /// event_loop.after(Duration::from_millis(1), move |_| {
 ///     std::io::Write::write_all(&mut writer, b"hello") // an error would come out of `run`
 /// })?;
-/// event_loop.watch(&reader.try_clone()?).on_read(move |event_loop, watcher, _| {
+/// event_loop.watch(&reader).on_read(move |event_loop, watcher, _| {
 ///     let mut bytes = [0; 16];
 ///     let count = reader.read(&mut bytes)?;
 ///     event_loop.state.extend_from_slice(&bytes[..count]);
