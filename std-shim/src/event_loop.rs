@@ -24,7 +24,7 @@ use crate::callbacks::{Callbacks, Deferred, MailCallback, WakeCallback};
 use crate::error::{BoxError, Error, Outcome};
 use crate::model::Model;
 use crate::signals::{Exit, SignalEvent};
-use crate::waker::{Shared, Waker};
+use crate::waker::{Closing, Shared, Waker};
 
 /// An event loop over the model `M`, with a state `S` that callbacks share.
 ///
@@ -54,6 +54,8 @@ use crate::waker::{Shared, Waker};
 pub struct Loop<M: Model, S = ()> {
     /// What callbacks share.
     pub state: S,
+    /// Tells wakers when the loop goes. Not a `Drop` of the loop, which would keep its state in.
+    _closing: Option<Closing>,
     pub(crate) model: M,
     pub(crate) callbacks: Callbacks<M, S>,
     deferred: VecDeque<Deferred<M, S>>,
@@ -78,6 +80,7 @@ impl<M: Model, S> Loop<M, S> {
     pub(crate) fn over(model: M, state: S) -> Self {
         Self {
             state,
+            _closing: model.shared().map(Shared::closing),
             model,
             callbacks: Callbacks::new(),
             deferred: VecDeque::new(),
@@ -232,6 +235,35 @@ impl<M: Model, S> Loop<M, S> {
     /// Whether `handle` names something that is still there.
     pub fn contains(&self, handle: impl Into<Handle>) -> bool {
         self.model.contains(handle.into())
+    }
+
+    /// Ends the loop and gives its state back.
+    pub fn into_state(self) -> S {
+        self.state
+    }
+
+    /// What is being called: a watcher, a timer or a subscription; `None` outside callbacks, and in those of deferred
+    /// calls, wakes, mail and exits. A periodic timer's callback ends it with `event_loop.cancel(timer)`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use linux_event::Loop;
+    ///
+    /// let mut event_loop = Loop::reactor_with(0)?;
+    /// event_loop.every(Duration::from_micros(100), |event_loop, _| {
+    ///     event_loop.state += 1;
+    ///     if event_loop.state == 3
+    ///         && let Some(timer) = event_loop.current()
+    ///     {
+    ///         event_loop.cancel(timer);
+    ///     }
+    /// })?;
+    /// event_loop.run()?;
+    /// assert_eq!(event_loop.into_state(), 3);
+    /// # Ok::<(), linux_event::Error>(())
+    /// ```
+    pub fn current(&self) -> Option<Handle> {
+        self.current
     }
 
     /// The model underneath.
@@ -434,14 +466,6 @@ impl<M: Model, S> Loop<M, S> {
     /// Sets whether wakers that are held outside keep [`run`](Self::run) going; at first they do (R-2).
     pub fn set_wakers_counted(&mut self, counted: bool) {
         self.wakers_counted = counted;
-    }
-}
-
-impl<M: Model, S> Drop for Loop<M, S> {
-    fn drop(&mut self) {
-        if let Some(shared) = self.model.shared() {
-            shared.close();
-        }
     }
 }
 
