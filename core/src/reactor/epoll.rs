@@ -5,6 +5,8 @@
 //!
 //! **Invariants.** *INV-EPOLL-1*: `timer_set` is what the timerfd will expire at, `Instant::MAX` if it will not; it is
 //! cleared once the expiry was seen. *INV-EPOLL-2*: `blocked` holds the signals that this backend blocked and that were not blocked before.
+//! *INV-EPOLL-3*: a caller's number never changes or ends a registration of the backend's own: a descriptor of the
+//! caller's may be closed, and its number be that of the timerfd by now.
 //!
 //! **Why this shape.** How to wait: `epoll_wait` for none and for zero timeouts; `epoll_pwait2` (Linux 5.11) for short
 //! ones; beyond 50 ms an absolute timerfd, set when the deadline changes. `epoll_pwait2` is late by a thousandth of
@@ -59,6 +61,8 @@ where
     signals: SignalSet,
     blocked: SignalSet,
     wakeup: Option<P>,
+    /// The eventfd of `wakeup`, or −1: INV-EPOLL-3.
+    wakeup_fd: RawFd,
     stays_on_its_thread: PhantomData<*const ()>,
     events: [EpollEvent; BATCH],
 }
@@ -95,6 +99,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
             signals: SignalSet::EMPTY,
             blocked: SignalSet::EMPTY,
             wakeup: None,
+            wakeup_fd: -1,
             stays_on_its_thread: PhantomData,
             events: [EpollEvent::EMPTY; BATCH],
         })
@@ -103,12 +108,15 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
     /// Lets `wakeup` end this loop's waits. The one attached before, if any, no longer does.
     ///
     /// # Errors
-    /// If the eventfd can't be opened or watched.
+    /// If the eventfd can't be opened or watched; [`Error::Forked`].
     pub fn attach(&mut self, wakeup: P) -> Result<(), Error> {
-        if let Some(old) = self.wakeup.take()
-            && let Ok(eventfd) = old.open()
-        {
-            let _ = self.control(linux::EPOLL_CTL_DEL, eventfd.as_raw_fd(), EpollEvent::EMPTY);
+        if !self.is_owner() {
+            return Err(Error::Forked);
+        }
+        if self.wakeup.is_some() {
+            let _ = self.control(linux::EPOLL_CTL_DEL, self.wakeup_fd, EpollEvent::EMPTY);
+            self.wakeup_fd = -1;
+            self.wakeup = None;
         }
         let eventfd = wakeup
             .open()
@@ -116,6 +124,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
             .as_raw_fd();
         self.control(linux::EPOLL_CTL_ADD, eventfd, INTERNAL_WAKEUP)
             .map_err(|errno| Error::from_call(Call::EpollCtl, errno))?;
+        self.wakeup_fd = eventfd;
         self.wakeup = Some(wakeup);
         Ok(())
     }
@@ -135,6 +144,16 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
     fn control(&self, operation: u32, fd: RawFd, event: EpollEvent) -> Result<(), Errno> {
         self.kernel
             .epoll_ctl(self.instance.borrow(), operation, fd, event)
+    }
+
+    /// As [`control`](Self::control), for a number of the caller's: INV-EPOLL-3.
+    #[inline]
+    fn control_callers(&self, operation: u32, fd: RawFd, event: EpollEvent) -> Result<(), Errno> {
+        let is = |own: &Option<Fd<K>>| own.as_ref().is_some_and(|own| own.as_raw_fd() == fd);
+        if fd == self.wakeup_fd || is(&self.timer) || is(&self.signalfd) {
+            return Err(Errno::EBADF);
+        }
+        self.control(operation, fd, event)
     }
 
     /// Sets the timerfd; [`Instant::MAX`] stops it.
@@ -288,7 +307,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Backend for Epoll<K, P> {
 
     #[inline]
     fn add(&mut self, fd: RawFd, events: u32, token: Handle) -> Result<(), Errno> {
-        self.control(
+        self.control_callers(
             linux::EPOLL_CTL_ADD,
             fd,
             EpollEvent::new(events, token.raw()),
@@ -297,7 +316,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Backend for Epoll<K, P> {
 
     #[inline]
     fn modify(&mut self, fd: RawFd, events: u32, token: Handle) -> Result<(), Errno> {
-        self.control(
+        self.control_callers(
             linux::EPOLL_CTL_MOD,
             fd,
             EpollEvent::new(events, token.raw()),
@@ -306,7 +325,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Backend for Epoll<K, P> {
 
     #[inline]
     fn remove(&mut self, fd: RawFd) -> Result<(), Errno> {
-        self.control(linux::EPOLL_CTL_DEL, fd, EpollEvent::EMPTY)
+        self.control_callers(linux::EPOLL_CTL_DEL, fd, EpollEvent::EMPTY)
     }
 
     #[cold]

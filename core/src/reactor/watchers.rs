@@ -119,6 +119,19 @@ where
         Watcher::from_handle(handle).ok_or(Error::Stale)
     }
 
+    /// The number `fd` is a process's now: a watcher that has it was closed without being cancelled, and must not
+    /// change or end what is registered under it.
+    pub(super) fn disown(&mut self, fd: RawFd) {
+        let storage: &Storage<_, W, T, _> = self.storage.borrow();
+        if let Some(closed) = storage.find(fd) {
+            self.change(closed, |entry| {
+                entry.registered = UNREGISTERED;
+                entry.errno = Errno::EBADF.raw() as u16;
+                entry.state |= State::BROKEN;
+            });
+        }
+    }
+
     /// Gives the kernel a watcher it does not have under this token.
     fn register(&mut self, handle: Handle, replaces: bool, exclusive: bool) -> Result<(), Errno> {
         let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
@@ -517,8 +530,8 @@ where
             let storage: &Storage<_, W, T, _> = self.storage.borrow();
             let fd = storage.side(index).map(|side| side.fd);
             let removed = fd.is_some_and(|fd| {
-                // Never by the number of a living watcher: it would be that one's registration.
-                storage.find(fd).is_none() && {
+                // Never by the number of a living watcher or process: it would be that one's registration.
+                !storage.is_registered(fd) && {
                     self.stats.controls += 1;
                     self.backend.remove(fd).is_ok()
                 }

@@ -1,0 +1,141 @@
+//! The reactor on the real kernel: numbers used again, storages used again, signals between two moments, forks.
+
+use core::time::Duration;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+use linux_event_core::error::Error;
+use linux_event_core::reactor::{Epoll, Event, Interest, Mode, Reactor, Storage};
+use linux_event_core::signal::{Signal, SignalSet};
+use linux_event_core::sys::{Fd, Kernel, Linux, MaskChange};
+use linux_event_core::wakeup::Wakeup;
+
+/// Numbers are the process's: tests that count on the lowest free one take turns.
+static NUMBERS: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+const NOW: Option<Duration> = Some(Duration::ZERO);
+
+fn pipe() -> (OwnedFd, OwnedFd) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    (reader.into(), writer.into())
+}
+
+/// Sends a signal to the calling thread.
+fn raise(signal: Signal) {
+    // SAFETY: the calling thread is there.
+    unsafe { libc::pthread_kill(libc::pthread_self(), signal.raw()) };
+}
+
+/// Runs `body` in a child and returns its wait status.
+fn in_a_child(body: impl FnOnce() -> i32) -> i32 {
+    // SAFETY: the child makes system calls and ends without returning.
+    unsafe {
+        let child = libc::fork();
+        assert!(child >= 0);
+        if child == 0 {
+            libc::_exit(body());
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+        status
+    }
+}
+
+/// cancelling a watcher whose descriptor was closed must not take the loop's own timerfd out.
+#[test]
+fn r5_a_number_that_the_loops_timer_has_now() {
+    let _turn = NUMBERS.lock().unwrap_or_else(|e| e.into_inner());
+    let status = in_a_child(|| {
+        // SAFETY: no pointer. The child would wait for ever.
+        unsafe { libc::alarm(3) };
+        let mut reactor: Reactor<u8, 4, 4> = Reactor::new(Epoll::new().unwrap());
+        let eventfd = Linux.eventfd().unwrap();
+        let old = reactor.watch(&eventfd, Interest::READ, 1).unwrap();
+        drop(eventfd);
+        // Beyond 50 ms a timerfd serves: it gets the number.
+        reactor.after(Duration::from_millis(80), 2).unwrap();
+        reactor.prepare().unwrap();
+        reactor.cancel(old);
+        reactor.wait(None).unwrap();
+        i32::from(matches!(reactor.next(), Some(Event::Timer { .. })))
+    });
+    assert!(libc::WIFEXITED(status), "waits for ever: {status:#x}");
+    assert_eq!(libc::WEXITSTATUS(status), 1);
+}
+
+/// R-5, S-1: the same with the signalfd.
+#[test]
+fn r5_a_number_that_the_signalfd_has_now() {
+    let _turn = NUMBERS.lock().unwrap_or_else(|e| e.into_inner());
+    let mut reactor: Reactor<u8, 4, 4> = Reactor::new(Epoll::new().unwrap());
+    let eventfd = Linux.eventfd().unwrap();
+    let old = reactor.watch(&eventfd, Interest::READ, 1).unwrap();
+    drop(eventfd);
+    reactor.signal(Signal::USR1, 2).unwrap();
+    assert!(reactor.cancel(old));
+    raise(Signal::USR1);
+    reactor.wait(Some(Duration::from_millis(500))).unwrap();
+    assert!(matches!(reactor.next(), Some(Event::Signal { .. })));
+}
+
+/// R-5, C-1: the same with a pidfd.
+#[test]
+fn r5_a_number_that_a_pidfd_has_now() {
+    let _turn = NUMBERS.lock().unwrap_or_else(|e| e.into_inner());
+    let mut child = std::process::Command::new("sleep")
+        .arg("0.1")
+        .spawn()
+        .unwrap();
+    let mut reactor: Reactor<u8, 4, 4> = Reactor::new(Epoll::new().unwrap());
+    let eventfd = Linux.eventfd().unwrap();
+    let old = reactor.watch(&eventfd, Interest::READ, 1).unwrap();
+    drop(eventfd);
+    reactor.process(child.id() as i32, false, 2).unwrap();
+    reactor.disable(old, Interest::READ).unwrap();
+    reactor.wait(NOW).unwrap();
+    while reactor.next().is_some() {}
+    reactor.cancel(old);
+    reactor.wait(Some(Duration::from_secs(2))).unwrap();
+    let event = reactor.next();
+    child.wait().unwrap();
+    assert!(
+        matches!(event, Some(Event::Exit { data: 2, .. })),
+        "{event:?}"
+    );
+}
+
+/// an orphan's number that a pidfd has now is not ended by number.
+#[test]
+fn r5_an_orphans_number_that_a_pidfd_has_now() {
+    let _turn = NUMBERS.lock().unwrap_or_else(|e| e.into_inner());
+    let mut child = std::process::Command::new("sleep")
+        .arg("0.2")
+        .spawn()
+        .unwrap();
+    let mut reactor: Reactor<u8, 4, 4> = Reactor::new(Epoll::new().unwrap());
+    let (reader, writer) = pipe();
+    let (_quiet, other) = pipe();
+    let first = reactor
+        .watch(other.as_raw_fd(), Interest::empty(), 0)
+        .unwrap();
+    let old = reactor
+        .watch_with(reader.as_raw_fd(), Interest::READ, Mode::EDGE, 1)
+        .unwrap();
+    let duplicate = reader.try_clone().unwrap();
+    drop(reader);
+    assert!(reactor.cancel(old));
+    assert!(reactor.cancel(first)); // so that the process gets another slot than the orphan had
+    drop(writer); // the orphan reports, once
+    reactor.process(child.id() as i32, false, 2).unwrap();
+    let start = std::time::Instant::now();
+    let mut event = None;
+    while event.is_none() && start.elapsed() < Duration::from_secs(2) {
+        reactor.wait(Some(Duration::from_millis(500))).unwrap();
+        event = reactor.next();
+    }
+    child.wait().unwrap();
+    drop(duplicate);
+    assert!(
+        matches!(event, Some(Event::Exit { data: 2, .. })),
+        "{event:?}"
+    );
+}
