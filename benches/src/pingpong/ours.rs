@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use linux_event::Loop;
 use linux_event_core::errno::Errno;
 use linux_event_core::reactor::{Epoll, Event, Interest, Mode, Reactor, Storage};
-use linux_event_core::sys::{AsRawFd as _, Fd, Linux, SocketKind, Sockets};
+use linux_event_core::sys::{AsRawFd as _, BorrowedFd, Kernel, Linux, SocketKind, Sockets};
 
 use super::{BUFFER, lost};
 use crate::idle_watchers::idle;
@@ -44,8 +44,8 @@ enum Token {
 /// How bytes are read and written.
 trait Transfer {
     const MODE: Mode;
-    fn read(fd: &Fd, buffer: &mut [u8]) -> Result<usize, Errno>;
-    fn write(fd: &Fd, bytes: &[u8]) -> Result<usize, Errno>;
+    fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Errno>;
+    fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno>;
 }
 
 /// Level-triggered, `read` and `write`.
@@ -55,13 +55,13 @@ impl Transfer for Files {
     const MODE: Mode = Mode::empty();
 
     #[inline(always)]
-    fn read(fd: &Fd, buffer: &mut [u8]) -> Result<usize, Errno> {
-        fd.read(buffer)
+    fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Errno> {
+        Linux.read(fd, buffer)
     }
 
     #[inline(always)]
-    fn write(fd: &Fd, bytes: &[u8]) -> Result<usize, Errno> {
-        fd.write(bytes)
+    fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
+        Linux.write(fd, bytes)
     }
 }
 
@@ -72,13 +72,13 @@ impl Transfer for EdgeSockets {
     const MODE: Mode = Mode::EDGE;
 
     #[inline(always)]
-    fn read(fd: &Fd, buffer: &mut [u8]) -> Result<usize, Errno> {
-        Linux.recv(fd.borrow(), buffer)
+    fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Errno> {
+        Linux.recv(fd, buffer)
     }
 
     #[inline(always)]
-    fn write(fd: &Fd, bytes: &[u8]) -> Result<usize, Errno> {
-        Linux.send(fd.borrow(), bytes)
+    fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
+        Linux.send(fd, bytes)
     }
 }
 
@@ -106,15 +106,15 @@ fn values<C: Transfer + 'static>(idle_watchers: usize) -> io::Result<Box<dyn Rou
         watch(fd.as_raw_fd(), Token::Idle)?;
     }
     Ok(timed(1, move |round_trips| {
-        bounce::<C>(&mut reactor, &near, &far, round_trips)
+        bounce::<C>(&mut reactor, near.borrow(), far.borrow(), round_trips)
     }))
 }
 
 #[inline(always)]
 fn bounce<C: Transfer>(
     reactor: &mut BoxedReactor,
-    near: &Fd,
-    far: &Fd,
+    near: BorrowedFd<'_>,
+    far: BorrowedFd<'_>,
     round_trips: u64,
 ) -> io::Result<()> {
     let mut buffer = [0; BUFFER];

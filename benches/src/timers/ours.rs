@@ -20,7 +20,7 @@ use super::{SPREAD_NS, Timers};
 use crate::sys::zeroed_box;
 
 pub(super) struct Queue {
-    queue: Box<timer::Queue<u32, MAX_SLOTS>>,
+    timers: Box<timer::Queue<u32, MAX_SLOTS>>,
     ids: Vec<Option<TimerId>>,
     deadlines: Vec<Instant>,
     fired: usize,
@@ -34,7 +34,7 @@ impl Queue {
             )));
         }
         Ok(Self {
-            queue: zeroed_box(),
+            timers: zeroed_box(),
             ids: vec![None; deadlines.len()],
             deadlines: deadlines.iter().copied().map(Instant::from_nanos).collect(),
             fired: 0,
@@ -49,20 +49,20 @@ impl Timers for Queue {
 
     #[inline]
     fn insert(&mut self, index: usize) {
-        let inserted = self.queue.insert(self.deadlines[index], index as u32);
+        let inserted = self.timers.insert(self.deadlines[index], index as u32);
         self.ids[index] = inserted.ok();
     }
 
     #[inline]
     fn cancel(&mut self, index: usize) {
         if let Some(id) = self.ids[index] {
-            self.queue.cancel(id);
+            self.timers.cancel(id);
         }
     }
 
     fn expire(&mut self) {
         let now = Instant::from_nanos(SPREAD_NS);
-        while self.queue.pop_due(now).is_some() {
+        while self.timers.pop_due(now).is_some() {
             self.fired += 1;
         }
     }

@@ -61,6 +61,8 @@ use crate::table::Full;
 /// }
 /// # Ok::<(), linux_event_core::error::Error>(())
 /// ```
+// In this order: what every turn touches lies together, in front of the backend, which begins likewise.
+#[repr(C)]
 pub struct Reactor<
     D,
     const W: usize = 64,
@@ -68,14 +70,14 @@ pub struct Reactor<
     B: Backend = Epoll,
     S = Storage<D, W, T, <B as Backend>::Process>,
 > {
-    pub(super) backend: B,
-    pub(super) storage: S,
-    clock: Clock,
     pub(super) pending: Pending,
     /// INV-ENGINE-2.
     pub(super) live: u32,
-    pub(super) orphans: super::watchers::Orphans,
     pub(super) stats: Stats,
+    pub(super) storage: S,
+    pub(super) backend: B,
+    clock: Clock,
+    pub(super) orphans: super::watchers::Orphans,
     pub(super) delivery: Delivery,
     data: PhantomData<D>,
 }

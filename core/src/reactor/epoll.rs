@@ -44,18 +44,20 @@ const MILLI_NS: u64 = 1_000_000;
 /// Readiness by epoll. Neither `Send` nor `Sync`: signal masks belong to a thread (S-3).
 ///
 /// `P` is how it holds its [`Wakeup`]: `&'static` here, an `Arc` where there is one.
+// In this order: what every wait touches comes first, together.
+#[repr(C)]
 pub struct Epoll<K = Linux, P = &'static Wakeup<K>>
 where
     K: Kernel,
     P: Deref<Target = Wakeup<K>>,
 {
-    instance: Fd<K>,
-    kernel: K,
     epoch: u64,
+    timer_set: Instant,
+    instance: Fd<K>,
     len: u32,
     cursor: u32,
     has_pwait2: bool,
-    timer_set: Instant,
+    kernel: K,
     timer: Option<Fd<K>>,
     signalfd: Option<Fd<K>>,
     signals: SignalSet,
