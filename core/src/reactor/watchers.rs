@@ -130,7 +130,10 @@ where
             self.stats.controls += 1;
             match self.backend.modify(fd, wanted, handle) {
                 // The number was closed and is another file now.
-                Err(Errno::ENOENT) => self.backend.add(fd, wanted, handle),
+                Err(Errno::ENOENT) => {
+                    self.stats.controls += 1;
+                    self.backend.add(fd, wanted, handle)
+                }
                 done => done,
             }
         } else {
@@ -142,7 +145,10 @@ where
             self.stats.controls += 1;
             match self.backend.add(fd, wanted, handle) {
                 // An orphan of this very file and number: take it over.
-                Err(Errno::EEXIST) if !exclusive => self.backend.modify(fd, wanted, handle),
+                Err(Errno::EEXIST) if !exclusive => {
+                    self.stats.controls += 1;
+                    self.backend.modify(fd, wanted, handle)
+                }
                 done => done,
             }
         };
@@ -543,6 +549,7 @@ where
                 && entry.registered & Mode::EXCLUSIVE.bits() == 0
             {
                 let bits = carried(entry);
+                self.stats.controls += 1;
                 if let Err(errno) = self.backend.modify(entry.fd, bits, handle) {
                     self.change(handle, |entry| {
                         entry.registered = UNREGISTERED;
