@@ -188,7 +188,10 @@ impl Probe {
     fn own(&self, name: Name, fd: Fd<Linux>) -> Fd<Self> {
         let raw = fd.into_raw();
         let doubled = locked(&self.0.open).insert(raw, name);
-        assert_eq!(doubled, None, "descriptor {raw} was closed behind its owner");
+        assert_eq!(
+            doubled, None,
+            "descriptor {raw} was closed behind its owner"
+        );
         // SAFETY: INV-PROBE-2: `fd` owned the number and has given it up.
         unsafe { Fd::from_raw(self.clone(), raw) }
     }
@@ -199,7 +202,10 @@ unsafe impl Kernel for Probe {
     unsafe fn close(&self, fd: RawFd) {
         let _ = self.enter(Name::Close);
         let made = locked(&self.0.open).remove(&fd);
-        assert!(made.is_some(), "descriptor {fd} is not this kernel's to close");
+        assert!(
+            made.is_some(),
+            "descriptor {fd} is not this kernel's to close"
+        );
         // SAFETY: the caller owns the number.
         unsafe { Linux.close(fd) }
     }

@@ -11,6 +11,30 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
+/// Runs a test in a process of its own, where it may do to the process what it likes.
+///
+/// In the process of its own this returns true, and the test goes on; elsewhere it returns false when the process has
+/// ended well, and the test returns. `name` is the test's.
+pub(crate) fn alone(name: &str) -> bool {
+    const ALONE: &str = "LINUX_EVENT_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let program = std::env::current_exe().expect("the path of this program");
+    let output = std::process::Command::new(program)
+        .args([name, "--exact", "--test-threads=1", "--nocapture"])
+        .env(ALONE, "1")
+        .output()
+        .expect("a process");
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    assert!(stdout.contains("1 passed"), "there is no test {name}");
+    false
+}
+
 /// The result of a call that is −1 on failure.
 fn done(result: libc::c_int) -> io::Result<()> {
     match result {
@@ -83,9 +107,7 @@ impl SignalStorm {
         event.sigev_notify_thread_id = unsafe { libc::gettid() };
         let mut timer = std::ptr::null_mut();
         // SAFETY: `event` and `timer` live until the call returns.
-        done(unsafe {
-            libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer)
-        })?;
+        done(unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) })?;
         let storm = Self(timer);
         let period = libc::timespec {
             tv_sec: period.as_secs() as libc::time_t,
@@ -96,9 +118,7 @@ impl SignalStorm {
             it_value: period,
         };
         // SAFETY: the timer was just made; `setting` lives until the call returns.
-        done(unsafe {
-            libc::timer_settime(storm.0, 0, &raw const setting, std::ptr::null_mut())
-        })?;
+        done(unsafe { libc::timer_settime(storm.0, 0, &raw const setting, std::ptr::null_mut()) })?;
         Ok(storm)
     }
 }

@@ -333,7 +333,6 @@ fn g3_controls_are_the_epoll_ctl_calls_for_watchers() {
 
     // Closed without unwatch, and its number another file: MOD says ENOENT, then ADD.
     let number = fd.into_raw();
-    system::close(number);
     let reused = system::duplicate_at(spare.as_raw_fd(), number).unwrap();
     let watcher = reactor.watch(number, Interest::READ, 0).unwrap();
     assert_eq!(probe.counts().controls(), reactor.stats().controls);
