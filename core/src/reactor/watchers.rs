@@ -373,10 +373,13 @@ where
             entry.state -= State::FORCE;
             let exclusive = Mode::EXCLUSIVE.bits();
             let (fd, registered) = (entry.fd, entry.registered);
-            let changed = if registered == UNREGISTERED {
-                self.stats.controls += 1;
-                self.backend.add(fd, wanted, handle)
-            } else if registered & exclusive != 0 || wanted & exclusive != 0 {
+            if registered == UNREGISTERED {
+                if let Err(errno) = self.register(handle, false, wanted & exclusive != 0) {
+                    self.fail(handle, errno);
+                }
+                continue;
+            }
+            let changed = if registered & exclusive != 0 || wanted & exclusive != 0 {
                 self.stats.controls += 2;
                 let removed = self.backend.remove(fd);
                 removed.and_then(|()| self.backend.add(fd, wanted, handle))
