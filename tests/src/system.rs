@@ -156,6 +156,15 @@ pub(crate) fn close(fd: RawFd) {
     assert_eq!(unsafe { libc::close(fd) }, 0);
 }
 
+/// Another number for the file of `fd`.
+pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: no pointer.
+    let raw = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };
+    done(raw)?;
+    // SAFETY: the number is a fresh one, owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
 /// Has the number `at` be the file of `fd`, whatever it was before; the result owns it.
 pub(crate) fn duplicate_at(fd: RawFd, at: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: no pointer; callers have closed `at`, or own it and give it up.
