@@ -215,7 +215,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
         }
     }
 
-    /// How to wait for `deadline` or `timeout`: whichever is sooner, and not both `None`.
+    /// How to wait for `deadline` or `timeout`: whichever is sooner, and not both `None` with the timerfd stopped.
     #[inline(always)]
     fn plan(&mut self, deadline: Option<Instant>, timeout: Option<Duration>) -> Plan {
         if timeout == Some(Duration::ZERO) {
@@ -229,51 +229,43 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
         if self.timer_set == deadline && timeout.is_none() {
             return Plan::Block;
         }
-        let left = duration_nanos(deadline.since(self.kernel.monotonic()));
-        if left == 0 {
-            return Plan::Poll;
-        }
-        if let Some(timeout) = timeout
-            && timeout < left
-        {
-            // A timerfd set to a deadline that was cancelled since must not end this wait early.
-            if self.timer_set < deadline {
-                let _ = self.set_timer(deadline);
-            }
-            return self.plan_timeout(Some(timeout));
-        }
-        if left <= PWAIT2_MAX_NS && self.has_pwait2 {
-            if self.timer_set < deadline {
-                let _ = self.set_timer(Instant::MAX);
-            }
-            return Plan::Sleep(left);
-        }
-        match self.set_timer(deadline) {
-            Ok(()) => Plan::Block,
-            // Without timerfds there is still the millisecond of epoll_wait, rounded up: late, never early.
-            Err(_) => Plan::Millis(left),
+        let now = self.kernel.monotonic();
+        let left = duration_nanos(deadline.since(now));
+        match timeout {
+            _ if left == 0 => Plan::Poll,
+            Some(timeout) if timeout < left => self.plan_until(now, timeout, true),
+            _ => self.plan_until(now, left, left <= PWAIT2_MAX_NS),
         }
     }
 
     /// How to wait for a caller's timeout alone, or for ever.
     #[inline(always)]
     fn plan_timeout(&mut self, timeout: Option<u64>) -> Plan {
-        match timeout {
-            None => {
-                if self.timer_set != Instant::MAX {
-                    let _ = self.set_timer(Instant::MAX);
-                }
-                Plan::Block
+        if timeout.is_none() || self.has_pwait2 {
+            // A timerfd set to a deadline that was cancelled since must not end this wait.
+            if self.timer_set != Instant::MAX {
+                let _ = self.set_timer(Instant::MAX);
             }
-            Some(timeout) if self.has_pwait2 => Plan::Sleep(timeout),
-            Some(timeout) => {
-                let end = self.kernel.monotonic() + Duration::from_nanos(timeout);
-                // A deadline that is set already is later: the next wait sets it again.
-                match self.set_timer(end) {
-                    Ok(()) => Plan::Block,
-                    Err(_) => Plan::Millis(timeout),
-                }
+            return timeout.map_or(Plan::Block, Plan::Sleep);
+        }
+        self.plan_until(self.kernel.monotonic(), timeout.unwrap_or(u64::MAX), true)
+    }
+
+    /// How to wait until `left` nanoseconds after `now`: by `epoll_pwait2` if `by_pwait2` and there is one.
+    #[inline(always)]
+    fn plan_until(&mut self, now: Instant, left: u64, by_pwait2: bool) -> Plan {
+        let end = now + Duration::from_nanos(left);
+        if by_pwait2 && self.has_pwait2 {
+            // As above; one that is set to a later time may stay.
+            if self.timer_set < end {
+                let _ = self.set_timer(Instant::MAX);
             }
+            return Plan::Sleep(left);
+        }
+        match self.set_timer(end) {
+            Ok(()) => Plan::Block,
+            // Without timerfds there is still the millisecond of epoll_wait, rounded up: late, never early.
+            Err(_) => Plan::Millis(left),
         }
     }
 }

@@ -143,7 +143,10 @@ where
             self.stats.controls += 1;
             match self.backend.modify(fd, wanted, handle) {
                 // The number was closed and is another file now.
-                Err(Errno::ENOENT) => self.backend.add(fd, wanted, handle),
+                Err(Errno::ENOENT) => {
+                    self.stats.controls += 1;
+                    self.backend.add(fd, wanted, handle)
+                }
                 done => done,
             }
         } else {
@@ -155,7 +158,10 @@ where
             self.stats.controls += 1;
             match self.backend.add(fd, wanted, handle) {
                 // An orphan of this very file and number: take it over.
-                Err(Errno::EEXIST) if !exclusive => self.backend.modify(fd, wanted, handle),
+                Err(Errno::EEXIST) if !exclusive => {
+                    self.stats.controls += 1;
+                    self.backend.modify(fd, wanted, handle)
+                }
                 done => done,
             }
         };
@@ -380,10 +386,13 @@ where
             entry.state -= State::FORCE;
             let exclusive = Mode::EXCLUSIVE.bits();
             let (fd, registered) = (entry.fd, entry.registered);
-            let changed = if registered == UNREGISTERED {
-                self.stats.controls += 1;
-                self.backend.add(fd, wanted, handle)
-            } else if registered & exclusive != 0 || wanted & exclusive != 0 {
+            if registered == UNREGISTERED {
+                if let Err(errno) = self.register(handle, false, wanted & exclusive != 0) {
+                    self.fail(handle, errno);
+                }
+                continue;
+            }
+            let changed = if registered & exclusive != 0 || wanted & exclusive != 0 {
                 self.stats.controls += 2;
                 let removed = self.backend.remove(fd);
                 removed.and_then(|()| self.backend.add(fd, wanted, handle))
@@ -560,6 +569,7 @@ where
                 && entry.registered & Mode::EXCLUSIVE.bits() == 0
             {
                 let bits = carried(entry);
+                self.stats.controls += 1;
                 if let Err(errno) = self.backend.modify(entry.fd, bits, handle) {
                     self.change(handle, |entry| {
                         entry.registered = UNREGISTERED;
