@@ -3,7 +3,9 @@
 use linux_event::core::errno::Errno;
 use linux_event::core::reactor::Event;
 use linux_event::{Interest, Ready};
-use linux_event_tests::{Log, LoopOf, Machine, World, conformance, finish, note, turn, waiting_turn};
+use linux_event_tests::{
+    Log, LoopOf, Machine, World, conformance, finish, note, turn, waiting_turn,
+};
 
 /// Has the peer of `one` send the last bytes and reset: it goes with bytes unread.
 fn reset_by_peer<W: World, S>(event_loop: &mut LoopOf<W, S>, one: W::File, peer: W::File) {

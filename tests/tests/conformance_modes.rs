@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use linux_event::{Interest, LoopError, Mode, Ready};
-use linux_event_tests::{
-    Log, LoopOf, Machine, conformance, finish, note, turn, turns_cut_short,
-};
+use linux_event_tests::{Log, LoopOf, Machine, conformance, finish, note, turn, turns_cut_short};
 
 conformance! {
     fn r7_oneshot_fires_once_and_stays_registered<W>() {

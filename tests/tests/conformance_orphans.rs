@@ -10,7 +10,11 @@ use linux_event_tests::{
 /// the number, which is closed.
 fn make_orphan<W: World>(event_loop: &mut LoopOf<W, Log>) -> W::File {
     let (reader, writer) = W::of(event_loop).pipe();
-    let orphan = event_loop.watch(&reader).on_read(note::<W>("orphan")).start().unwrap();
+    let orphan = event_loop
+        .watch(&reader)
+        .on_read(note::<W>("orphan"))
+        .start()
+        .unwrap();
     W::of(event_loop).dup(reader);
     W::of(event_loop).close(reader);
     W::of(event_loop).put(writer, b"x");
