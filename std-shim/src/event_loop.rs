@@ -69,6 +69,8 @@ pub struct Loop<M: Model, S = ()> {
     pub(crate) rest: Option<(Watcher, Ready)>,
     /// A wake was fetched and is not delivered: INV-LOOP-3.
     wake_due: bool,
+    /// The turn that began with what was due of a wake: mail and wakes that come in it are the next turn's.
+    wake_turn: u64,
 }
 
 impl<M: Model, S> Loop<M, S> {
@@ -86,6 +88,7 @@ impl<M: Model, S> Loop<M, S> {
             current: None,
             rest: None,
             wake_due: false,
+            wake_turn: 0,
         }
     }
 
@@ -306,6 +309,7 @@ impl<M: Model, S> Loop<M, S> {
             }
         }
         if called.is_ok() && self.wake_due && !self.stopping {
+            self.wake_turn = self.stats().turns;
             called = self.dispatch_wake();
         }
         called.map_err(Error::Callback)
@@ -328,6 +332,10 @@ impl<M: Model, S> Loop<M, S> {
                 signal,
                 count,
             }),
+            Event::Wakeup { .. } if self.wake_turn == self.stats().turns => {
+                self.wake_due = true;
+                Ok(())
+            }
             Event::Wakeup { .. } => self.dispatch_wake(),
             Event::Exit {
                 process,
