@@ -62,6 +62,18 @@ conformance! {
         finish::<W, _>(event_loop);
     }
 
+    fn r4_a_replacement_that_is_refused_for_its_form_leaves_the_old_watcher_working<W>() {
+        let mut event_loop = W::looping(Log::new());
+        let (reader, writer) = W::of(&mut event_loop).pipe();
+        W::of(&mut event_loop).put(writer, b"x");
+        let old = event_loop.watch(&reader).on_read(note::<W>("old")).start().unwrap();
+        assert!(event_loop.watch(&reader).exclusive().oneshot().on_read(note::<W>("new")).start().is_err());
+        turn::<W, _>(&mut event_loop);
+        assert_eq!(event_loop.state, ["old"]);
+        assert!(event_loop.cancel(old));
+        finish::<W, _>(event_loop);
+    }
+
     fn r5_a_closed_fds_watcher_never_fires_for_who_has_its_number_now<W>() {
         let mut event_loop = W::looping(Log::new());
         let (reader, _) = W::of(&mut event_loop).pipe();
