@@ -74,6 +74,8 @@ pub struct Loop<M: Model, S = ()> {
     wake_due: bool,
     /// INV-LOOP-4.
     kept: bool,
+    /// The turn that began with what was due of a wake: mail and wakes that come in it are the next turn's.
+    wake_turn: u64,
 }
 
 impl<M: Model, S> Loop<M, S> {
@@ -93,6 +95,7 @@ impl<M: Model, S> Loop<M, S> {
             rest: None,
             wake_due: false,
             kept: false,
+            wake_turn: 0,
         }
     }
 
@@ -354,6 +357,7 @@ impl<M: Model, S> Loop<M, S> {
             }
         }
         if called.is_ok() && self.wake_due && !self.stopping {
+            self.wake_turn = self.stats().turns;
             called = self.dispatch_wake();
         }
         self.kept = self.has_kept();
@@ -381,6 +385,10 @@ impl<M: Model, S> Loop<M, S> {
                 signal,
                 count,
             }),
+            Event::Wakeup { .. } if self.wake_turn == self.stats().turns => {
+                self.keep_waking();
+                Ok(())
+            }
             Event::Wakeup { .. } => self.dispatch_wake(),
             Event::Exit {
                 process,

@@ -127,7 +127,8 @@ impl<B: LoopBackend, S> Watch<'_, B, S> {
         let core = &mut self.event_loop.model.core;
         let replaced = core.watcher_of(self.fd);
         let watched = core.watch_with(self.fd, self.interest, self.mode, ());
-        if let Some(old) = replaced {
+        // A watcher that was refused before the kernel was asked replaces nothing.
+        if let Some(old) = replaced.filter(|&old| !core.contains(old)) {
             drop(self.event_loop.callbacks.vacate_watch(old));
         }
         let watcher = watched?;
