@@ -1,7 +1,7 @@
 //! What a program without libc needs to begin and to end.
 //!
 //! **What.** `_start`, which the kernel jumps to; the four memory functions that the compiler calls by name; a panic
-//! handler; and [`exit`]. A program says `static_start::main!(main)` and has a `fn main(Arguments) -> i32`.
+//! handler; and `exit`. A program says `static_start::main!(main)` and has a `fn main(Arguments) -> i32`.
 //!
 //! **Invariants.** *INV-START-1*: at `_start` the stack pointer points at `argc`, after which come the arguments, a
 //! null, the environment, a null, and the auxiliary vector (`ld.so(8)`, the ABI's process initialisation). *INV-START-2*:
