@@ -423,3 +423,20 @@ fn f1_a_socket_is_writable_again_below_a_quarter() {
     // As measured on Linux 6.18: 44 pieces go in, and with 11 there is no room to speak of.
     assert_eq!((sent, sent - read), (44, 10));
 }
+
+#[test]
+fn g4_the_clock_is_the_backends_own() {
+    let mut reactor: Fakes = Reactor::new(Fake::new());
+    assert_eq!(reactor.now(), Fake::START);
+    let hour = Duration::from_secs(3600);
+    reactor.after(hour, 7).unwrap();
+    reactor.wait(Some(Duration::ZERO)).unwrap();
+    assert_eq!(reactor.next(), None);
+    reactor.backend_mut().advance(hour);
+    assert_eq!(reactor.read_clock(), Fake::START + hour);
+    reactor.wait(Some(Duration::ZERO)).unwrap();
+    assert!(matches!(
+        reactor.next(),
+        Some(Event::Timer { data: 7, deadline, .. }) if deadline == Fake::START + hour
+    ));
+}
