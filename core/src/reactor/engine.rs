@@ -622,12 +622,18 @@ where
 
     /// Takes signals from the backend and makes them this turn's.
     fn fetch_signals(&mut self) {
-        // A signalfd that can't be read is reported again, and read again, next turn.
+        // A signalfd that can't be read is reported again, and read again, next turn; what it gave before is kept.
         let mut counts = SignalCounts::new();
-        if self.backend.take_signals(&mut counts).is_ok() {
-            self.delivery.add(&counts);
-            self.delivery.begin_turn(&mut self.pending);
+        let _ = self.backend.take_signals(&mut counts);
+        if counts.is_empty() {
+            return;
         }
+        self.delivery.add(&counts);
+        self.delivery.begin_turn(&mut self.pending);
+        // It may have come after a subscription of this turn, which hears in the next: so does everybody else of it.
+        let turn = self.turn();
+        let fresh = self.signal_union(|_, made| made == turn);
+        self.delivery.postpone(fresh, &mut self.pending);
     }
 }
 

@@ -303,8 +303,8 @@ impl<D, P: AsRawFd> Entry<D, P> {
         let is_counted = !self.state.contains(State::UNCOUNTED);
         match self.kind {
             Kind::Watcher => self.is_live_watcher(),
-            Kind::Signals { closing, .. } => is_counted && !closing,
-            Kind::Process { .. } => is_counted,
+            // A closing subscription too: it has still to hear of something (S-3).
+            Kind::Signals { .. } | Kind::Process { .. } => is_counted,
         }
     }
 
