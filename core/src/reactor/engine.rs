@@ -146,7 +146,7 @@ where
     B: Backend,
     S: BorrowMut<Storage<D, W, T, B::Process>>,
 {
-    /// A reactor over `backend` whose tables are in `storage`, which should be empty: what is in it can't be reached.
+    /// A reactor over `backend` whose tables are in `storage`. What an earlier reactor left in it is dropped.
     ///
     /// ```
     /// use linux_event_core::place::Place;
@@ -161,6 +161,7 @@ where
     /// ```
     pub fn with_storage(backend: B, mut storage: S) -> Self {
         let salt = salt();
+        storage.borrow_mut().clear();
         storage.borrow_mut().watchers.set_salt(salt);
         storage.borrow_mut().timers.set_salt(salt);
         let mut clock = Clock::new();
