@@ -146,7 +146,7 @@ where
     B: Backend,
     S: BorrowMut<Storage<D, W, T, B::Process>>,
 {
-    /// A reactor over `backend` whose tables are in `storage`, which should be empty: what is in it can't be reached.
+    /// A reactor over `backend` whose tables are in `storage`. What an earlier reactor left in it is dropped.
     ///
     /// ```
     /// use linux_event_core::place::Place;
@@ -161,6 +161,7 @@ where
     /// ```
     pub fn with_storage(backend: B, mut storage: S) -> Self {
         let salt = salt();
+        storage.borrow_mut().clear();
         storage.borrow_mut().watchers.set_salt(salt);
         storage.borrow_mut().timers.set_salt(salt);
         let mut clock = Clock::new();
@@ -622,12 +623,18 @@ where
 
     /// Takes signals from the backend and makes them this turn's.
     fn fetch_signals(&mut self) {
-        // A signalfd that can't be read is reported again, and read again, next turn.
+        // A signalfd that can't be read is reported again, and read again, next turn; what it gave before is kept.
         let mut counts = SignalCounts::new();
-        if self.backend.take_signals(&mut counts).is_ok() {
-            self.delivery.add(&counts);
-            self.delivery.begin_turn(&mut self.pending);
+        let _ = self.backend.take_signals(&mut counts);
+        if counts.is_empty() {
+            return;
         }
+        self.delivery.add(&counts);
+        self.delivery.begin_turn(&mut self.pending);
+        // It may have come after a subscription of this turn, which hears in the next: so does everybody else of it.
+        let turn = self.turn();
+        let fresh = self.signal_union(|_, made| made == turn);
+        self.delivery.postpone(fresh, &mut self.pending);
     }
 }
 

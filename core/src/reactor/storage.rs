@@ -15,6 +15,7 @@
 use core::fmt;
 
 use super::flags::{Interest, Mode};
+use crate::clock::Instant;
 use crate::handle::Handle;
 use crate::signal::SignalSet;
 use crate::sys::{AsRawFd, Fd, RawFd};
@@ -90,6 +91,16 @@ pub(super) struct Side {
     linked: u32,
 }
 
+impl Side {
+    /// Of a slot that was never used: all zeroes.
+    const NEW: Self = Self {
+        fd: 0,
+        changed: 0,
+        next: 0,
+        linked: 0,
+    };
+}
+
 /// Ends the list of changes.
 const LAST: u32 = u32::MAX;
 
@@ -127,14 +138,7 @@ impl<D, const W: usize, const T: usize, P> Storage<D, W, T, P> {
         Self {
             watchers: Table::new(),
             timers: Queue::new(),
-            sides: [const {
-                Side {
-                    fd: 0,
-                    changed: 0,
-                    next: 0,
-                    linked: 0,
-                }
-            }; W],
+            sides: [Side::NEW; W],
             buckets: [0; W],
             changes: 0,
             signals_first: 0,
@@ -145,6 +149,26 @@ impl<D, const W: usize, const T: usize, P> Storage<D, W, T, P> {
     /// How many bytes a storage of these capacities takes when all of it is used.
     pub const fn size_bytes() -> usize {
         size_of::<Self>()
+    }
+
+    /// Takes out what an earlier reactor left. Writes nothing where there was none (INV-STORE-1); handles of then are
+    /// stale, for the slots keep their generations.
+    pub(super) fn clear(&mut self) {
+        while let Some((timer, ..)) = self.timers.peek_due(Instant::MAX) {
+            self.timers.cancel(timer);
+        }
+        let used = self.watchers.high_water();
+        if used == 0 {
+            return;
+        }
+        for index in 0..used {
+            if let Some((handle, _)) = self.watchers.at(index as u32) {
+                self.watchers.remove(handle);
+            }
+        }
+        self.sides[..used].fill(Side::NEW);
+        self.buckets.fill(0);
+        (self.changes, self.signals_first, self.signals_last) = (0, 0, 0);
     }
 
     #[inline]
@@ -303,8 +327,8 @@ impl<D, P: AsRawFd> Entry<D, P> {
         let is_counted = !self.state.contains(State::UNCOUNTED);
         match self.kind {
             Kind::Watcher => self.is_live_watcher(),
-            Kind::Signals { closing, .. } => is_counted && !closing,
-            Kind::Process { .. } => is_counted,
+            // A closing subscription too: it has still to hear of something (S-3).
+            Kind::Signals { .. } | Kind::Process { .. } => is_counted,
         }
     }
 

@@ -51,6 +51,14 @@ impl Delivery {
             *pending |= Pending::SIGNALS;
         }
     }
+
+    /// Leaves `set` to the next turn.
+    pub(super) fn postpone(&mut self, set: SignalSet, pending: &mut Pending) {
+        if !self.due.intersection(set).is_empty() {
+            self.due = self.due.difference(set);
+            *pending |= Pending::PREPARE;
+        }
+    }
 }
 
 impl<D, const W: usize, const T: usize, B, S> Reactor<D, W, T, B, S>
@@ -96,7 +104,7 @@ where
         )?;
         let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
         storage.append_signals(handle.index());
-        let union = self.signal_union(|_| true);
+        let union = self.signal_union(|_, _| true);
         if let Err(error) = self.backend.set_signals(union) {
             self.forget(handle);
             return Err(error);
@@ -104,15 +112,15 @@ where
         Subscription::from_handle(handle).ok_or(Error::Stale)
     }
 
-    /// The union of the sets of the subscriptions that `keep` keeps.
-    fn signal_union(&self, keep: impl Fn(u32) -> bool) -> SignalSet {
+    /// The union of the sets of the subscriptions that `keep` keeps, by slot and by the turn they were made in.
+    pub(super) fn signal_union(&self, keep: impl Fn(u32, u32) -> bool) -> SignalSet {
         let storage: &Storage<_, W, T, _> = self.storage.borrow();
         let mut union = SignalSet::EMPTY;
         let mut at = storage.signals_after(None);
         while let Some(index) = at {
             if let Some((_, entry)) = storage.watchers.at(index)
-                && let Kind::Signals { set, .. } = entry.kind
-                && keep(index)
+                && let Kind::Signals { set, turn, .. } = entry.kind
+                && keep(index, turn)
             {
                 union = union.union(set);
             }
@@ -137,28 +145,33 @@ where
             return false;
         };
         let (set, turn) = (*set, *turn);
-        let others = self.signal_union(|index| index != handle.index());
-        let leaving = set.difference(others);
-        if !leaving.is_empty() {
-            // What is pending would strike as soon as it is unblocked: take it now (S-3).
-            let mut counts = SignalCounts::new();
-            let _ = self.backend.take_signals(&mut counts);
-            self.delivery.add(&counts);
-            self.pending |= Pending::PREPARE;
-        }
-        let arrived = leaving.intersection(self.delivery.counts.set());
-        if arrived.is_empty() {
-            self.end_subscription(handle);
-        } else {
+        if let Some(leaving) = self.still_to_hear(handle, set) {
             self.change(handle, |entry| {
                 entry.kind = Kind::Signals {
-                    set: arrived,
+                    set: leaving,
                     closing: true,
                     turn,
                 };
             });
+        } else {
+            self.end_subscription(handle);
         }
         true
+    }
+
+    /// What of `set` only the subscription `handle` can hear of, if any of it has arrived. What is pending would strike
+    /// as soon as it is unblocked, so it is taken now (S-3).
+    fn still_to_hear(&mut self, handle: Handle, set: SignalSet) -> Option<SignalSet> {
+        let leaving = set.difference(self.signal_union(|index, _| index != handle.index()));
+        if leaving.is_empty() {
+            return None;
+        }
+        let mut counts = SignalCounts::new();
+        let _ = self.backend.take_signals(&mut counts);
+        self.delivery.add(&counts);
+        self.pending |= Pending::PREPARE;
+        let arrived = leaving.intersection(self.delivery.counts.set());
+        (!arrived.is_empty()).then_some(leaving)
     }
 
     /// Takes a subscription out, and what nobody else subscribes to out of the backend (INV-SIGNAL-1).
@@ -170,7 +183,7 @@ where
             *next = storage.signals_after(Some(handle.index()));
         }
         self.forget(handle);
-        let union = self.signal_union(|_| true);
+        let union = self.signal_union(|_, _| true);
         // Refused only by a filter that forbids what it allowed before; the signals then stay blocked.
         let _ = self.backend.set_signals(union);
     }
@@ -187,9 +200,17 @@ where
                     self.pending -= Pending::SIGNALS;
                     return None;
                 };
+                let (first, turn) = (storage.signals_after(None), self.turn());
+                let fresh = self.signal_union(|_, made| made == turn);
+                let older = self.signal_union(|_, made| made != turn);
+                if fresh.contains(signal) && !older.contains(signal) {
+                    // Whoever it came for has left in this turn, and has a successor.
+                    self.pending |= Pending::PREPARE;
+                    continue;
+                }
                 let count = self.delivery.counts.take(signal);
                 if count > 0 {
-                    self.delivery.current = Some((signal, count, storage.signals_after(None)));
+                    self.delivery.current = Some((signal, count, first));
                 }
                 continue;
             };
@@ -209,7 +230,7 @@ where
                 continue;
             }
             if closing {
-                self.heard_last(handle, set, turn, signal);
+                self.heard_last(handle, set);
             }
             return Some(Event::Signal {
                 subscription: Subscription::from_handle(handle)?,
@@ -220,19 +241,10 @@ where
         }
     }
 
-    /// A closing subscription has heard of `signal`; after the last one it ends.
-    fn heard_last(&mut self, handle: Handle, set: SignalSet, turn: u32, signal: Signal) {
-        let left = set.difference(SignalSet::from(signal));
-        if left.is_empty() {
+    /// A closing subscription hears of a signal; when nothing more waits for it, it ends.
+    fn heard_last(&mut self, handle: Handle, set: SignalSet) {
+        if self.still_to_hear(handle, set).is_none() {
             self.end_subscription(handle);
-        } else {
-            self.change(handle, |entry| {
-                entry.kind = Kind::Signals {
-                    set: left,
-                    closing: true,
-                    turn,
-                };
-            });
         }
     }
 
