@@ -112,6 +112,12 @@ impl<K: Kernel> Wakeup<K> {
         Ok(eventfd)
     }
 
+    /// The eventfd, if it was opened.
+    #[inline]
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.eventfd.get()
+    }
+
     fn signal(&self, eventfd: BorrowedFd<'_>) {
         // The one error that can be is EAGAIN, of a full counter, and a full counter is readable.
         let _ = self.eventfd.kernel().write(eventfd, &1u64.to_ne_bytes());

@@ -5,6 +5,8 @@
 //!
 //! **Invariants.** *INV-EPOLL-1*: `timer_set` is what the timerfd will expire at, `Instant::MAX` if it will not; it is
 //! cleared once the expiry was seen. *INV-EPOLL-2*: `blocked` holds the signals that this backend blocked and that were not blocked before.
+//! *INV-EPOLL-3*: the registrations of the backend's own descriptors are its own: a watcher whose descriptor was closed
+//! can have the number that one of them got afterwards, and what is asked of it then is refused as for a closed one.
 //!
 //! **Why this shape.** How to wait: `epoll_wait` for none and for zero timeouts; `epoll_pwait2` (Linux 5.11) for short
 //! ones; beyond 50 ms an absolute timerfd, set when the deadline changes. `epoll_pwait2` is late by a thousandth of
@@ -135,6 +137,21 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
     fn control(&self, operation: u32, fd: RawFd, event: EpollEvent) -> Result<(), Errno> {
         self.kernel
             .epoll_ctl(self.instance.borrow(), operation, fd, event)
+    }
+
+    /// As [`control`](Self::control), on a descriptor of the user's (INV-EPOLL-3).
+    #[inline]
+    fn control_users(&self, operation: u32, fd: RawFd, event: EpollEvent) -> Result<(), Errno> {
+        let wakeup = self.wakeup.as_ref().and_then(|wakeup| wakeup.fd());
+        let own = [
+            wakeup.map(|fd| fd.as_raw_fd()),
+            self.timer.as_ref().map(Fd::as_raw_fd),
+            self.signalfd.as_ref().map(Fd::as_raw_fd),
+        ];
+        if own.contains(&Some(fd)) {
+            return Err(Errno::EBADF);
+        }
+        self.control(operation, fd, event)
     }
 
     /// Sets the timerfd; [`Instant::MAX`] stops it.
@@ -280,7 +297,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Backend for Epoll<K, P> {
 
     #[inline]
     fn add(&mut self, fd: RawFd, events: u32, token: Handle) -> Result<(), Errno> {
-        self.control(
+        self.control_users(
             linux::EPOLL_CTL_ADD,
             fd,
             EpollEvent::new(events, token.raw()),
@@ -289,7 +306,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Backend for Epoll<K, P> {
 
     #[inline]
     fn modify(&mut self, fd: RawFd, events: u32, token: Handle) -> Result<(), Errno> {
-        self.control(
+        self.control_users(
             linux::EPOLL_CTL_MOD,
             fd,
             EpollEvent::new(events, token.raw()),
@@ -298,7 +315,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Backend for Epoll<K, P> {
 
     #[inline]
     fn remove(&mut self, fd: RawFd) -> Result<(), Errno> {
-        self.control(linux::EPOLL_CTL_DEL, fd, EpollEvent::EMPTY)
+        self.control_users(linux::EPOLL_CTL_DEL, fd, EpollEvent::EMPTY)
     }
 
     #[cold]

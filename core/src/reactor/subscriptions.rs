@@ -251,6 +251,11 @@ where
         }
         let pidfd = self.backend.open_process(pid)?;
         let fd = pidfd.as_raw_fd();
+        let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
+        if let Some(closed) = storage.find(fd) {
+            // A watcher of this number is of a descriptor that was closed: what it asked for would hit the pidfd.
+            self.forget(closed);
+        }
         let mut entry = entry(Kind::Process { pidfd, pid, reap }, data);
         entry.registered = linux::EPOLLIN;
         let handle = self.occupy(Tag::Process, entry)?;

@@ -522,8 +522,11 @@ where
             let storage: &Storage<_, W, T, _> = self.storage.borrow();
             let fd = storage.side(index).map(|side| side.fd);
             let removed = fd.is_some_and(|fd| {
-                // Never by the number of a living watcher: it would be that one's registration.
-                storage.find(fd).is_none() && {
+                // Never by the number of a living watcher or process: it would be that one's registration.
+                let is_process = |entry: &Entry<_, B::Process>| matches!(&entry.kind, Kind::Process { pidfd, .. } if pidfd.as_raw_fd() == fd);
+                let is_taken = storage.find(fd).is_some()
+                    || storage.watchers.iter().any(|(_, entry)| is_process(entry));
+                !is_taken && {
                     self.stats.controls += 1;
                     self.backend.remove(fd).is_ok()
                 }
