@@ -302,12 +302,16 @@ fn r5_an_orphan_whose_number_a_pidfd_has_does_not_cost_the_exit() {
         .expect("cat");
     let probe = Probe::new();
     let mut reactor = probed(&probe).unwrap();
-    let orphan = readable();
-    let _kept = system::duplicate(orphan.as_raw_fd()).unwrap();
-    let watcher = reactor.watch(&orphan, Interest::READ, 1).unwrap();
+    let fds = [(); 3].map(|()| readable());
+    let _kept = system::duplicate(fds[1].as_raw_fd()).unwrap();
+    let watchers = [0, 1, 2].map(|at| reactor.watch(&fds[at], Interest::READ, 1).unwrap());
+    let [first, orphan, last] = fds;
     let number = orphan.into_raw();
     system::close(number);
-    reactor.cancel(watcher); // can't be removed: the number is closed
+    // The orphan's slot stays vacant, whichever end the next occupant takes.
+    for watcher in watchers {
+        reactor.cancel(watcher); // the orphan can't be removed: its number is closed
+    }
     reactor.process(child.id() as i32, true, 7).unwrap();
     assert_used_again(&probe, number, Name::PidfdOpen);
     for _ in 0..4 {
@@ -316,6 +320,7 @@ fn r5_an_orphan_whose_number_a_pidfd_has_does_not_cost_the_exit() {
     drop(child.stdin.take()); // ends it
     let event = own_event(&mut reactor, "orphan");
     assert!(matches!(event, Event::Exit { data: 7, .. }), "{event:?}");
+    drop((first, last));
 }
 
 #[test]

@@ -284,6 +284,15 @@ impl<D, const W: usize, const T: usize, P> fmt::Debug for Storage<D, W, T, P> {
     }
 }
 
+impl<D, const W: usize, const T: usize, P: AsRawFd> Storage<D, W, T, P> {
+    /// Whether `fd` is the number of a pidfd. A search through all slots.
+    #[cold]
+    pub(super) fn has_process(&self, fd: RawFd) -> bool {
+        let mut kinds = self.watchers.iter().map(|(_, entry)| &entry.kind);
+        kinds.any(|kind| matches!(kind, Kind::Process { pidfd, .. } if pidfd.as_raw_fd() == fd))
+    }
+}
+
 impl<D, P: AsRawFd> Entry<D, P> {
     /// Whether it keeps a loop running.
     pub(super) fn is_live(&self) -> bool {

@@ -523,10 +523,7 @@ where
             let fd = storage.side(index).map(|side| side.fd);
             let removed = fd.is_some_and(|fd| {
                 // Never by the number of a living watcher or process: it would be that one's registration.
-                let is_process = |entry: &Entry<_, B::Process>| matches!(&entry.kind, Kind::Process { pidfd, .. } if pidfd.as_raw_fd() == fd);
-                let is_taken = storage.find(fd).is_some()
-                    || storage.watchers.iter().any(|(_, entry)| is_process(entry));
-                !is_taken && {
+                storage.find(fd).is_none() && !storage.has_process(fd) && {
                     self.stats.controls += 1;
                     self.backend.remove(fd).is_ok()
                 }
