@@ -184,6 +184,34 @@ conformance! {
         finish::<W, _>(event_loop);
     }
 
+    fn s3_a_signal_for_a_subscription_made_in_the_turn_that_fetches_it_is_not_lost<W>() {
+        let mut event_loop = W::looping(Heard::new());
+        event_loop.signal("USR1", hear::<W>("old")).unwrap();
+        W::of(&mut event_loop).raise(Signal::USR1);
+        event_loop.after(std::time::Duration::ZERO, |l: &mut LoopOf<W, Heard>| {
+            l.signal("USR2", hear::<W>("new")).unwrap();
+            W::of(l).raise(Signal::USR2);
+        }).unwrap();
+        for _ in 0..3 {
+            turn::<W, _>(&mut event_loop);
+        }
+        assert_eq!(event_loop.state, [("old", Signal::USR1, 1), ("new", Signal::USR2, 1)]);
+    }
+
+    fn s3_a_turn_ends_although_every_subscriber_makes_another<W>() {
+        fn again<W: linux_event_tests::World>(l: &mut LoopOf<W, u32>, _: SignalEvent) {
+            l.state += 1;
+            l.signal("USR1", again::<W>).unwrap();
+        }
+        let mut event_loop = W::looping(0);
+        event_loop.signal("USR1", again::<W>).unwrap();
+        for expected in [1, 3, 7] {
+            W::of(&mut event_loop).raise(Signal::USR1);
+            turn::<W, _>(&mut event_loop);
+            assert_eq!(event_loop.state, expected);
+        }
+    }
+
     fn r2_a_signal_subscription_keeps_running_and_stop_loses_no_signal<W>() {
         let mut event_loop = W::looping(Heard::new());
         let subscription = event_loop.signal(["USR1", "USR2"], |l: &mut LoopOf<W, Heard>, event| {

@@ -34,8 +34,8 @@ pub(super) enum Kind<P> {
         set: SignalSet,
         /// Cancelled; waits for what had arrived before.
         closing: bool,
-        /// The turn it was made in.
-        turn: u32,
+        /// The round of signals it was made in.
+        round: u32,
     },
     /// A process.
     Process { pidfd: P, pid: i32, reap: bool },

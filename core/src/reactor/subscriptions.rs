@@ -29,6 +29,9 @@ pub(super) struct Delivery {
     due: SignalSet,
     /// The signal being delivered, how often it came, and the slot that is next.
     current: Option<(Signal, u32, Option<u32>)>,
+    /// How often signals were made due. A subscription hears of those of later rounds than it was made in, and so a
+    /// turn ends: it has two rounds at most.
+    round: u32,
 }
 
 impl Delivery {
@@ -37,6 +40,7 @@ impl Delivery {
             counts: SignalCounts::new(),
             due: SignalSet::EMPTY,
             current: None,
+            round: 0,
         }
     }
 
@@ -47,6 +51,7 @@ impl Delivery {
     /// Makes what was taken due.
     pub(super) fn begin_turn(&mut self, pending: &mut Pending) {
         self.due = self.counts.set();
+        self.round = self.round.wrapping_add(1);
         if !self.due.is_empty() || self.current.is_some() {
             *pending |= Pending::SIGNALS;
         }
@@ -89,7 +94,7 @@ where
                 Kind::Signals {
                     set,
                     closing: false,
-                    turn: self.turn(),
+                    round: self.delivery.round,
                 },
                 data,
             ),
@@ -129,14 +134,14 @@ where
                 Kind::Signals {
                     set,
                     closing: false,
-                    turn,
+                    round,
                 },
             ..
         }) = storage.watchers.get(handle)
         else {
             return false;
         };
-        let (set, turn) = (*set, *turn);
+        let (set, round) = (*set, *round);
         let others = self.signal_union(|index| index != handle.index());
         let leaving = set.difference(others);
         if !leaving.is_empty() {
@@ -154,7 +159,7 @@ where
                 entry.kind = Kind::Signals {
                     set: arrived,
                     closing: true,
-                    turn,
+                    round,
                 };
             });
         }
@@ -200,16 +205,20 @@ where
             let Some((handle, entry)) = storage.watchers.at(index) else {
                 continue;
             };
-            let Kind::Signals { set, closing, turn } = entry.kind else {
+            let Kind::Signals {
+                set,
+                closing,
+                round,
+            } = entry.kind
+            else {
                 continue;
             };
             let data = entry.data;
-            // A subscription made in this turn hears of what comes in later ones, so that a turn ends.
-            if !set.contains(signal) || turn == self.turn() {
+            if !set.contains(signal) || round == self.delivery.round {
                 continue;
             }
             if closing {
-                self.heard_last(handle, set, turn, signal);
+                self.heard_last(handle, set, round, signal);
             }
             return Some(Event::Signal {
                 subscription: Subscription::from_handle(handle)?,
@@ -221,7 +230,7 @@ where
     }
 
     /// A closing subscription has heard of `signal`; after the last one it ends.
-    fn heard_last(&mut self, handle: Handle, set: SignalSet, turn: u32, signal: Signal) {
+    fn heard_last(&mut self, handle: Handle, set: SignalSet, round: u32, signal: Signal) {
         let left = set.difference(SignalSet::from(signal));
         if left.is_empty() {
             self.end_subscription(handle);
@@ -230,7 +239,7 @@ where
                 entry.kind = Kind::Signals {
                     set: left,
                     closing: true,
-                    turn,
+                    round,
                 };
             });
         }
