@@ -59,6 +59,8 @@ where
     signals: SignalSet,
     blocked: SignalSet,
     wakeup: Option<P>,
+    /// The number of the wakeup's eventfd, or −1.
+    eventfd: RawFd,
     stays_on_its_thread: PhantomData<*const ()>,
     events: [EpollEvent; BATCH],
 }
@@ -95,6 +97,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
             signals: SignalSet::EMPTY,
             blocked: SignalSet::EMPTY,
             wakeup: None,
+            eventfd: -1,
             stays_on_its_thread: PhantomData,
             events: [EpollEvent::EMPTY; BATCH],
         })
@@ -105,6 +108,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
     /// # Errors
     /// If the eventfd can't be opened or watched.
     pub fn attach(&mut self, wakeup: P) -> Result<(), Error> {
+        self.eventfd = -1;
         if let Some(old) = self.wakeup.take()
             && let Ok(eventfd) = old.open()
         {
@@ -116,6 +120,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
             .as_raw_fd();
         self.control(linux::EPOLL_CTL_ADD, eventfd, INTERNAL_WAKEUP)
             .map_err(|errno| Error::from_call(Call::EpollCtl, errno))?;
+        self.eventfd = eventfd;
         self.wakeup = Some(wakeup);
         Ok(())
     }
@@ -129,6 +134,17 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
     /// list has to be rebuilt: see [`Stats::rebuilds`](super::Stats::rebuilds).
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.instance.borrow()
+    }
+
+    /// Refuses what would change a registration of the backend's own: `fd` was closed by whoever watched it, and its
+    /// number is the backend's now.
+    #[inline]
+    fn check_not_own(&self, fd: RawFd) -> Result<(), Errno> {
+        let is_own = |own: &Option<Fd<K>>| own.as_ref().is_some_and(|own| own.as_raw_fd() == fd);
+        if fd == self.eventfd || is_own(&self.timer) || is_own(&self.signalfd) {
+            return Err(Errno::ENOENT);
+        }
+        Ok(())
     }
 
     #[inline]
@@ -297,6 +313,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Backend for Epoll<K, P> {
 
     #[inline]
     fn modify(&mut self, fd: RawFd, events: u32, token: Handle) -> Result<(), Errno> {
+        self.check_not_own(fd)?;
         self.control(
             linux::EPOLL_CTL_MOD,
             fd,
@@ -306,6 +323,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Backend for Epoll<K, P> {
 
     #[inline]
     fn remove(&mut self, fd: RawFd) -> Result<(), Errno> {
+        self.check_not_own(fd)?;
         self.control(linux::EPOLL_CTL_DEL, fd, EpollEvent::EMPTY)
     }
 

@@ -269,6 +269,16 @@ impl<D, const W: usize, const T: usize, P> Storage<D, W, T, P> {
     }
 }
 
+impl<D, const W: usize, const T: usize, P: AsRawFd> Storage<D, W, T, P> {
+    /// Whether `fd` is the descriptor of a process. Looks at all of them.
+    #[cold]
+    pub(super) fn has_process(&self, fd: RawFd) -> bool {
+        self.watchers.iter().any(|(_, entry)| {
+            matches!(&entry.kind, Kind::Process { pidfd, .. } if pidfd.as_raw_fd() == fd)
+        })
+    }
+}
+
 impl<D, const W: usize, const T: usize, P> Default for Storage<D, W, T, P> {
     fn default() -> Self {
         Self::new()

@@ -260,6 +260,7 @@ where
         }
         let pidfd = self.backend.open_process(pid)?;
         let fd = pidfd.as_raw_fd();
+        self.lose_number(fd);
         let mut entry = entry(Kind::Process { pidfd, pid, reap }, data);
         entry.registered = linux::EPOLLIN;
         let handle = self.occupy(Tag::Process, entry)?;

@@ -184,6 +184,15 @@ where
         Some(entry)
     }
 
+    /// The reactor has opened `fd` for itself: whoever watches that number has had it closed. Its registration is
+    /// gone with it, and it must not be mistaken for the one that the number has now.
+    pub(super) fn lose_number(&mut self, fd: RawFd) {
+        let storage: &Storage<_, W, T, _> = self.storage.borrow();
+        if let Some(stale) = storage.find(fd) {
+            self.fail(stale, Errno::EBADF);
+        }
+    }
+
     /// Ends a watcher or a process watch.
     pub(super) fn cancel_watcher(&mut self, handle: Handle) -> bool {
         let Some(entry) = self.forget(handle) else {
@@ -514,8 +523,8 @@ where
             let storage: &Storage<_, W, T, _> = self.storage.borrow();
             let fd = storage.side(index).map(|side| side.fd);
             let removed = fd.is_some_and(|fd| {
-                // Never by the number of a living watcher: it would be that one's registration.
-                storage.find(fd).is_none() && {
+                // Never by the number of a living watcher or process: it would be that one's registration.
+                storage.find(fd).is_none() && !storage.has_process(fd) && {
                     self.stats.controls += 1;
                     self.backend.remove(fd).is_ok()
                 }
