@@ -11,7 +11,7 @@ use linux_event::core::reactor::{self, Event};
 use linux_event::core::sys::Linux;
 use linux_event::{Epoll, ExitStatus, Interest, Loop, Reactor, Shared, Signal, Watcher};
 use linux_event_tests::{
-    LONG, Log, MILLI, Machine, OnEpoll, World, finish, libc_calls, run_in, turn,
+    File, LONG, Log, MILLI, Machine, OnEpoll, World, finish, libc_calls, run_in, turn,
 };
 
 type EventLoop = Loop<Reactor<Epoll>, Log>;
