@@ -290,6 +290,8 @@ impl<M: Model, S> Loop<M, S> {
                 if let Some(handle) = self.current.take() {
                     self.cancel(handle);
                 }
+                // It may have been mail that panicked: the next turn looks at what was left of it (INV-LOOP-3).
+                self.wake_due = true;
                 resume_unwind(panic)
             }
         }

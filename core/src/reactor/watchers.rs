@@ -87,9 +87,9 @@ where
         let fd = fd.as_raw_fd();
         let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
         let replaced = storage.find(fd);
-        let was_exclusive = replaced
-            .and_then(|old| storage.watchers.get(old))
-            .is_some_and(|old| old.mode.contains(Mode::EXCLUSIVE));
+        let old = replaced.and_then(|old| storage.watchers.get(old));
+        let was_exclusive = old.is_some_and(|old| old.mode.contains(Mode::EXCLUSIVE));
+        let was_registered = old.is_some_and(|old| old.registered != UNREGISTERED);
         if let Some(old) = replaced {
             self.forget(old);
         }
@@ -109,7 +109,7 @@ where
         let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
         storage.enter(handle.index(), fd);
         let exclusive = was_exclusive || mode.contains(Mode::EXCLUSIVE);
-        if let Err(errno) = self.register(handle, replaced.is_some(), exclusive) {
+        if let Err(errno) = self.register(handle, was_registered, exclusive) {
             self.forget(handle);
             return Err(match errno {
                 Errno::EPERM => Error::NotPollable,
@@ -124,11 +124,7 @@ where
     pub(super) fn disown(&mut self, fd: RawFd) {
         let storage: &Storage<_, W, T, _> = self.storage.borrow();
         if let Some(closed) = storage.find(fd) {
-            self.change(closed, |entry| {
-                entry.registered = UNREGISTERED;
-                entry.errno = Errno::EBADF.raw() as u16;
-                entry.state |= State::BROKEN;
-            });
+            self.fail(closed, Errno::EBADF);
         }
     }
 
@@ -157,8 +153,8 @@ where
             }
             self.stats.controls += 1;
             match self.backend.add(fd, wanted, handle) {
-                // An orphan of this very file and number: take it over.
-                Err(Errno::EEXIST) if !exclusive => {
+                // An orphan of this very file and number: take it over. A process's is not for taking.
+                Err(Errno::EEXIST) if !exclusive && !storage.has_process(fd) => {
                     self.stats.controls += 1;
                     self.backend.modify(fd, wanted, handle)
                 }
@@ -166,7 +162,9 @@ where
             }
         };
         added?;
-        entry.registered = wanted;
+        if let Some(entry) = storage.watchers.get_mut(handle) {
+            entry.registered = wanted;
+        }
         Ok(())
     }
 
