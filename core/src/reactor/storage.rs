@@ -201,8 +201,8 @@ impl<D, const W: usize, const T: usize, P> Storage<D, W, T, P> {
         None
     }
 
-    /// Whether `fd` is the number of a watcher or of a process. Takes time in proportion to the slots ever used.
-    pub(super) fn is_registered(&self, fd: RawFd) -> bool
+    /// Whether `fd` is the number of a process. Takes time in proportion to the slots ever used.
+    pub(super) fn is_process(&self, fd: RawFd) -> bool
     where
         P: AsRawFd,
     {
@@ -210,7 +210,7 @@ impl<D, const W: usize, const T: usize, P> Storage<D, W, T, P> {
             Kind::Process { pidfd, .. } => pidfd.as_raw_fd() == fd,
             _ => false,
         };
-        self.find(fd).is_some() || self.watchers.iter().any(|(_, entry)| of_process(entry))
+        self.watchers.iter().any(|(_, entry)| of_process(entry))
     }
 
     /// Enters a slot into the chain of `fd` (INV-STORE-2).

@@ -159,6 +159,10 @@ where
             match self.backend.add(fd, wanted, handle) {
                 // An orphan of this very file and number: take it over.
                 Err(Errno::EEXIST) if !exclusive => {
+                    let storage: &Storage<_, W, T, _> = self.storage.borrow();
+                    if storage.is_process(fd) {
+                        return Err(Errno::EBADF); // closed long since
+                    }
                     self.stats.controls += 1;
                     self.backend.modify(fd, wanted, handle)
                 }
@@ -166,7 +170,7 @@ where
             }
         };
         added?;
-        entry.registered = wanted;
+        self.change(handle, |entry| entry.registered = wanted);
         Ok(())
     }
 
@@ -434,6 +438,9 @@ where
                 self.pending -= Pending::FAILURES;
                 return None;
             };
+            if let Some(errno) = self.failed_process(handle) {
+                return self.end_process(handle, Err(errno));
+            }
             let told = self.change(handle, |entry| {
                 entry.state -= State::FAILED;
                 (deliverable(linux::EPOLLERR, entry.interest), entry.data)
@@ -540,7 +547,7 @@ where
             let fd = storage.side(index).map(|side| side.fd);
             let removed = fd.is_some_and(|fd| {
                 // Never by the number of a living watcher or process: it would be that one's registration.
-                !storage.is_registered(fd) && {
+                storage.find(fd).is_none() && !storage.is_process(fd) && {
                     self.stats.controls += 1;
                     self.backend.remove(fd).is_ok()
                 }
