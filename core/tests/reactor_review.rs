@@ -340,6 +340,25 @@ fn s2_two_loops_of_a_thread_share_a_signal() {
     assert_eq!(libc::WEXITSTATUS(status), 1);
 }
 
+/// W-1: an eventfd that somebody filled up wakes all the same.
+#[test]
+fn w1_a_full_eventfd_still_wakes() {
+    static WAKEUP: Wakeup = Wakeup::new();
+    let _turn = turn();
+    let mut epoll = Epoll::new().unwrap();
+    epoll.attach(&WAKEUP).unwrap();
+    let mut reactor: Reactor<u8, 4, 4> = Reactor::new(epoll);
+    let full = u64::MAX - 1;
+    Linux
+        .write(WAKEUP.open().unwrap(), &full.to_ne_bytes())
+        .unwrap();
+    reactor.wait(NOW).unwrap();
+    assert_eq!(reactor.next(), None);
+    WAKEUP.wake();
+    reactor.wait(Some(Duration::from_millis(200))).unwrap();
+    assert_eq!(reactor.next(), Some(Event::Wakeup { count: 1 }));
+}
+
 /// G-1: attaching a wakeup in a child would change the parent's interest list.
 #[test]
 fn g1_attach_in_a_child_leaves_the_parents_wakeup() {
