@@ -128,15 +128,12 @@ impl<B: LoopBackend, S> Watch<'_, B, S> {
         let replaced = core.watcher_of(self.fd);
         let watched = core.watch_with(self.fd, self.interest, self.mode, ());
         // A watcher that was refused before the kernel was asked replaces nothing.
-        if let Some(old) = replaced.filter(|&old| !core.contains(old)) {
-            drop(self.event_loop.callbacks.vacate_watch(old));
-        }
+        let gone = replaced.filter(|&old| !core.contains(old));
+        let callbacks = &mut self.event_loop.callbacks;
+        // Dropped when all is in its place: they are the user's, and may panic.
+        let _replaced = gone.map(|old| callbacks.vacate_watch(old));
         let watcher = watched?;
-        drop(
-            self.event_loop
-                .callbacks
-                .fill_watch(watcher, self.callbacks),
-        );
+        let _left = callbacks.fill_watch(watcher, self.callbacks);
         Ok(watcher)
     }
 }

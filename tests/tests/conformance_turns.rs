@@ -77,7 +77,7 @@ conformance! {
         let timer = event_loop.after(LONG, |_| ()).unwrap();
         event_loop.stop();
         event_loop.run_once(None).unwrap();
-        event_loop.defer(|l| l.stop());
+        event_loop.defer(LoopOf::<W, _>::stop);
         event_loop.run().unwrap();
         assert!(event_loop.read_clock().since(begin) < LONG);
         event_loop.cancel(timer);

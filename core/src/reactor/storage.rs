@@ -201,14 +201,6 @@ impl<D, const W: usize, const T: usize, P> Storage<D, W, T, P> {
         None
     }
 
-    /// Whether `fd` is the number of a watcher or of a process. Takes time in proportion to the slots ever used.
-    pub(super) fn is_registered(&self, fd: RawFd) -> bool
-    where
-        P: AsRawFd,
-    {
-        self.find(fd).is_some() || self.has_process(fd)
-    }
-
     /// Whether `fd` is the number of a process. Takes time in proportion to the slots ever used.
     #[cold]
     pub(super) fn has_process(&self, fd: RawFd) -> bool

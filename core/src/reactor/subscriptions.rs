@@ -17,6 +17,7 @@ use super::storage::{Entry, Kind, State, Storage, UNREGISTERED};
 use crate::errno::Errno;
 use crate::error::{Call, Error};
 use crate::handle::{Handle, ProcessWatch, Subscription, Tag};
+use crate::pid::ExitStatus;
 use crate::signal::{Signal, SignalCounts, SignalSet};
 use crate::sys::AsRawFd;
 
@@ -279,14 +280,38 @@ where
     pub(super) fn resolve_exit(&mut self, handle: Handle) -> Option<Event<D>> {
         let storage: &Storage<_, W, T, _> = self.storage.borrow();
         let entry = storage.watchers.get(handle)?;
-        let Kind::Process { pidfd, pid, reap } = &entry.kind else {
+        let Kind::Process { pidfd, reap, .. } = &entry.kind else {
             return None;
         };
-        let (pid, data) = (*pid, entry.data);
         let status = self.backend.process_status(pidfd, *reap);
         if status == Err(Errno::EAGAIN) {
             return None;
         }
+        self.end_process(handle, status)
+    }
+
+    /// Why the registration of a process was refused; `None` if it was not, or is no process's.
+    pub(super) fn failed_process(&self, handle: Handle) -> Option<Errno> {
+        let storage: &Storage<_, W, T, _> = self.storage.borrow();
+        let entry = storage.watchers.get(handle)?;
+        match entry.kind {
+            Kind::Process { .. } => Errno::from_raw(i32::from(entry.errno)),
+            _ => None,
+        }
+    }
+
+    /// Ends a process watch, and says how.
+    pub(super) fn end_process(
+        &mut self,
+        handle: Handle,
+        status: Result<Option<ExitStatus>, Errno>,
+    ) -> Option<Event<D>> {
+        let storage: &Storage<_, W, T, _> = self.storage.borrow();
+        let entry = storage.watchers.get(handle)?;
+        let Kind::Process { pid, .. } = entry.kind else {
+            return None;
+        };
+        let data = entry.data;
         // By number and before closing: a child that was forked meanwhile has the pidfd too, and keeps it registered.
         self.cancel_watcher(handle);
         Some(Event::Exit {

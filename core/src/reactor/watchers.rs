@@ -153,8 +153,10 @@ where
             }
             self.stats.controls += 1;
             match self.backend.add(fd, wanted, handle) {
-                // An orphan of this very file and number: take it over. A process's is not for taking.
-                Err(Errno::EEXIST) if !exclusive && !storage.has_process(fd) => {
+                // A process has the number: whoever asks has had it closed.
+                Err(Errno::EEXIST) if storage.has_process(fd) => Err(Errno::EBADF),
+                // An orphan of this very file and number: take it over.
+                Err(Errno::EEXIST) if !exclusive => {
                     self.stats.controls += 1;
                     self.backend.modify(fd, wanted, handle)
                 }
@@ -432,6 +434,9 @@ where
                 self.pending -= Pending::FAILURES;
                 return None;
             };
+            if let Some(errno) = self.failed_process(handle) {
+                return self.end_process(handle, Err(errno));
+            }
             let told = self.change(handle, |entry| {
                 entry.state -= State::FAILED;
                 (deliverable(linux::EPOLLERR, entry.interest), entry.data)
@@ -538,7 +543,7 @@ where
             let fd = storage.side(index).map(|side| side.fd);
             let removed = fd.is_some_and(|fd| {
                 // Never by the number of a living watcher or process: it would be that one's registration.
-                !storage.is_registered(fd) && {
+                storage.find(fd).is_none() && !storage.has_process(fd) && {
                     self.stats.controls += 1;
                     self.backend.remove(fd).is_ok()
                 }
