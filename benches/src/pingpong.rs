@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod floor;
+mod ours;
 mod peers;
 
 use std::io;
@@ -46,6 +47,18 @@ pub(crate) const WORKLOAD: Workload = Workload {
         System {
             name: "floor-libc",
             set_up: floor::libc,
+        },
+        System {
+            name: "reactor",
+            set_up: ours::reactor,
+        },
+        System {
+            name: "reactor-edge",
+            set_up: ours::reactor_edge,
+        },
+        System {
+            name: "loop-reactor",
+            set_up: ours::loop_reactor,
         },
         System {
             name: "mio",

@@ -11,13 +11,15 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
+use linux_event::Loop;
+use linux_event_core::reactor::{self, Interest, Reactor, Storage};
 use mio::unix::SourceFd;
 
 use crate::idle_watchers::idle;
-use crate::sys::{Calls, Epoll, EventBuffer, Raw, Trigger, checked, polling_add};
+use crate::sys::{Calls, Epoll, EventBuffer, Raw, Trigger, checked, polling_add, zeroed_box};
 use crate::workload::{Case, Round, System, Workload, timed};
 
 pub(crate) const WORKLOAD: Workload = Workload {
@@ -36,6 +38,14 @@ pub(crate) const WORKLOAD: Workload = Workload {
         System {
             name: "floor",
             set_up: floor,
+        },
+        System {
+            name: "reactor",
+            set_up: reactor,
+        },
+        System {
+            name: "loop-reactor",
+            set_up: loop_reactor,
         },
         System {
             name: "mio",
@@ -82,6 +92,58 @@ fn floor(size: usize) -> io::Result<Box<dyn Round>> {
                 &mut EventBuffer::new(),
                 0,
             ))?)?;
+        }
+        Ok(())
+    }))
+}
+
+/// Watchers that there is room for in a reactor.
+const WATCHERS: usize = 1_000;
+type Tables = Storage<(), WATCHERS, 16>;
+
+/// Values: a `disable` and an `enable` a watcher, no `epoll_ctl`.
+fn reactor(size: usize) -> io::Result<Box<dyn Round>> {
+    let epoll = reactor::Epoll::new().map_err(io::Error::other)?;
+    let mut reactor: Reactor<(), WATCHERS, 16, reactor::Epoll, Box<Tables>> =
+        Reactor::with_storage(epoll, zeroed_box::<Tables>());
+    let watch = |fd: &BorrowedFd<'_>| reactor.watch(fd.as_raw_fd(), Interest::READ, ());
+    let watchers = idle(size)?.iter().map(watch).collect::<Result<Vec<_>, _>>();
+    let watchers = watchers.map_err(io::Error::other)?;
+    Ok(timed(size as u64, move |iterations| {
+        for _ in 0..iterations {
+            let mut turn = || {
+                for &watcher in &watchers {
+                    reactor.disable(watcher, Interest::READ)?;
+                }
+                for &watcher in &watchers {
+                    reactor.enable(watcher, Interest::READ)?;
+                }
+                reactor.wait(Some(Duration::ZERO))
+            };
+            turn().map_err(io::Error::other)?;
+            none(usize::from(reactor.next().is_some()))?;
+        }
+        Ok(())
+    }))
+}
+
+/// Closures: the same through the loop.
+fn loop_reactor(size: usize) -> io::Result<Box<dyn Round>> {
+    let mut event_loop = Loop::reactor()?;
+    let mut watchers = Vec::with_capacity(size);
+    for fd in idle(size)? {
+        let watch = event_loop.watch(&fd).on_read(|_, _, _| none(1));
+        watchers.push(watch.start()?);
+    }
+    Ok(timed(size as u64, move |iterations| {
+        for _ in 0..iterations {
+            for &watcher in &watchers {
+                event_loop.disable(watcher, Interest::READ)?;
+            }
+            for &watcher in &watchers {
+                event_loop.enable(watcher, Interest::READ)?;
+            }
+            event_loop.run_once(Some(Duration::ZERO))?;
         }
         Ok(())
     }))

@@ -15,6 +15,8 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use linux_event_core::place::Zeroed;
+
 #[cfg(feature = "libev")]
 pub(crate) mod libev;
 
@@ -289,6 +291,12 @@ pub(crate) fn pin(wanted: Option<usize>) -> io::Result<usize> {
     // SAFETY: INV-BENCH-1.
     done(unsafe { libc::sched_setaffinity(0, size, mask.as_ptr().cast()) })?;
     Ok(cpu)
+}
+
+/// A box of zeroes: large tables that take memory only where they are used.
+pub(crate) fn zeroed_box<T: Zeroed>() -> Box<T> {
+    // SAFETY: `T: Zeroed` vouches that zeroes are a value of `T`.
+    unsafe { Box::<T>::new_zeroed().assume_init() }
 }
 
 /// Registers `fd` with `poller` for reading, level-triggered.

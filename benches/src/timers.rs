@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod heap;
+mod ours;
 mod peers;
 
 use std::io;
@@ -53,6 +54,10 @@ pub(crate) const WORKLOAD: Workload = Workload {
         System {
             name: "floor",
             set_up: |size| Driver::boxed(size, |deadlines| Ok(heap::Floor::new(deadlines))),
+        },
+        System {
+            name: "queue",
+            set_up: |size| Driver::boxed(size, ours::Queue::new),
         },
         System {
             name: "tokio",

@@ -15,6 +15,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::reactor::Storage;
+use crate::timer::Queue;
 
 /// A value that can be taken once, for ever. See the [module](self).
 ///
@@ -63,10 +64,37 @@ pub unsafe trait Zeroed {}
 // `Storage::new` writes nothing but zeroes, and the test below compares.
 unsafe impl<D, const W: usize, const T: usize, P> Zeroed for Storage<D, W, T, P> {}
 
+// SAFETY: INV-TIMER-1: an empty queue is all zero bytes; the test below makes one of zeroes and uses it.
+unsafe impl<T, const N: usize> Zeroed for Queue<T, N> {}
+
 impl<T> fmt::Debug for Place<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Place")
             .field("taken", &self.taken.load(Ordering::Relaxed))
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::clock::Instant;
+    use std::boxed::Box;
+
+    fn zeroed_box<T: Zeroed>() -> Box<T> {
+        // SAFETY: `T: Zeroed` vouches that zeroes are a value of `T`.
+        unsafe { Box::<T>::new_zeroed().assume_init() }
+    }
+
+    #[test]
+    fn a_queue_of_zeroes_is_an_empty_queue() {
+        let mut queue = zeroed_box::<Queue<u32, 4>>();
+        assert_eq!((queue.len(), queue.first_deadline()), (0, None));
+        let at = Instant::from_nanos;
+        let ids = [30, 10, 20].map(|nanos| queue.insert(at(nanos), nanos as u32).unwrap());
+        assert_eq!(queue.cancel(ids[1]), Some(10));
+        assert_eq!(queue.pop_due(at(25)), Some((ids[2], at(20), 20)));
+        assert_eq!(queue.pop_due(at(25)), None);
     }
 }

@@ -19,8 +19,8 @@
 //! ```
 //!
 //! **Invariants.** *INV-TABLE-1*: an empty table is all zero bytes, and a slot that was never used is never
-//! written: a large capacity costs address space, not memory. *INV-TABLE-2*: a slot's `key` is the raw handle of
-//! its occupant; the key of a vacant slot has tag 0, so that no handle equals it. *INV-TABLE-3*: vacant slots below
+//! written: a large capacity costs address space, not memory. *INV-TABLE-2*: an occupied
+//! slot holds the one handle that finds its value; a vacant one holds none. *INV-TABLE-3*: vacant slots below
 //! the high-water mark form one chain; those above it are in none.
 //!
 //! **Why this shape.** The methods are written once, on the unsized [`TableView`], so that tables of many
@@ -51,20 +51,30 @@ pub enum Cell<T> {
 
 /// One slot of a table. Opaque: it is public only because a table's type names it.
 #[derive(Debug)]
-pub struct Slot<T> {
-    /// The raw handle of the occupant; tag 0 when vacant (INV-TABLE-2).
-    key: u64,
-    /// Index + 1 of the next vacant slot; 0 ends the chain.
-    next_vacant: u32,
-    value: Cell<T>,
+pub struct Slot<T>(Place<T>);
+
+/// What is in a slot. All zeroes while it was never used (INV-TABLE-1).
+#[derive(Debug)]
+#[repr(u8)]
+enum Place<T> {
+    Vacant {
+        /// Index + 1 of the next vacant slot; 0 ends the chain.
+        next: u32,
+        /// That of the last occupant.
+        generation: u64,
+    } = 0,
+    Full {
+        /// The occupant's own (INV-TABLE-2).
+        handle: Handle,
+        value: T,
+    } = 1,
 }
 
 impl<T> Slot<T> {
-    const EMPTY: Self = Self {
-        key: 0,
-        next_vacant: 0,
-        value: Cell::Vacant,
-    };
+    const EMPTY: Self = Self(Place::Vacant {
+        next: 0,
+        generation: 0,
+    });
 }
 
 /// A refused insertion: the table is full and the value comes back.
@@ -174,26 +184,22 @@ impl<T> TableView<T> {
     /// [`Full`] with the value, when every slot is occupied.
     #[inline]
     pub fn insert(&mut self, tag: Tag, value: T) -> Result<Handle, Full<T>> {
-        let index = if self.vacant != 0 {
-            self.vacant - 1
-        } else if (self.high_water as usize) < self.slots.len() {
-            self.high_water
+        let (index, generation, vacant) = if self.vacant == 0 {
+            (self.high_water, self.salt, 0)
         } else {
-            return Err(Full(value));
+            let index = self.vacant - 1;
+            match self.slots.get(index as usize) {
+                Some(Slot(Place::Vacant { next, generation })) => (index, generation + 1, *next),
+                _ => return Err(Full(value)),
+            }
         };
         let Some(slot) = self.slots.get_mut(index as usize) else {
             return Err(Full(value));
         };
-        let generation = if index == self.high_water {
-            self.high_water += 1;
-            self.salt
-        } else {
-            self.vacant = slot.next_vacant;
-            (slot.key >> GENERATION_SHIFT) + 1
-        };
         let handle = Handle::new(index, tag, generation);
-        slot.key = handle.raw();
-        slot.value = Cell::Full(value);
+        slot.0 = Place::Full { handle, value };
+        self.high_water = self.high_water.max(index + 1);
+        self.vacant = vacant;
         self.len += 1;
         Ok(handle)
     }
@@ -201,12 +207,8 @@ impl<T> TableView<T> {
     /// The value that `handle` names; `None` if the handle is stale or of another table.
     #[inline(always)]
     pub fn get(&self, handle: Handle) -> Option<&T> {
-        match self.slots.get(handle.index() as usize) {
-            Some(Slot {
-                key,
-                value: Cell::Full(value),
-                ..
-            }) if *key == handle.raw() => Some(value),
+        match self.at(handle.index()) {
+            Some((occupant, value)) if occupant == handle => Some(value),
             _ => None,
         }
     }
@@ -214,12 +216,8 @@ impl<T> TableView<T> {
     /// The value whose handle has the bits `token`, with that handle: for words that come back from the kernel.
     #[inline(always)]
     pub fn find(&mut self, token: u64) -> Option<(Handle, &mut T)> {
-        match self.slots.get_mut((token as usize) & (MAX_SLOTS - 1)) {
-            Some(Slot {
-                key,
-                value: Cell::Full(value),
-                ..
-            }) if *key == token => Some((Handle::from_raw(token)?, value)),
+        match self.at_mut((token as usize & (MAX_SLOTS - 1)) as u32) {
+            Some((occupant, value)) if occupant.raw() == token => Some((occupant, value)),
             _ => None,
         }
     }
@@ -227,12 +225,8 @@ impl<T> TableView<T> {
     /// The value that `handle` names, to change; `None` if the handle is stale or of another table.
     #[inline(always)]
     pub fn get_mut(&mut self, handle: Handle) -> Option<&mut T> {
-        match self.slots.get_mut(handle.index() as usize) {
-            Some(Slot {
-                key,
-                value: Cell::Full(value),
-                ..
-            }) if *key == handle.raw() => Some(value),
+        match self.at_mut(handle.index()) {
+            Some((occupant, value)) if occupant == handle => Some(value),
             _ => None,
         }
     }
@@ -242,15 +236,20 @@ impl<T> TableView<T> {
     pub fn remove(&mut self, handle: Handle) -> Option<T> {
         let index = handle.index();
         let slot = self.slots.get_mut(index as usize)?;
-        if slot.key != handle.raw() {
-            return None;
+        match &slot.0 {
+            Place::Full {
+                handle: occupant, ..
+            } if *occupant == handle => {}
+            _ => return None,
         }
-        let Cell::Full(value) = core::mem::replace(&mut slot.value, Cell::Vacant) else {
+        // The generation stays: the next occupant has another.
+        let vacant = Place::Vacant {
+            next: self.vacant,
+            generation: handle.generation(),
+        };
+        let Place::Full { value, .. } = core::mem::replace(&mut slot.0, vacant) else {
             return None;
         };
-        // The generation stays, the tag goes: INV-TABLE-2.
-        slot.key = handle.generation() << GENERATION_SHIFT;
-        slot.next_vacant = self.vacant;
         self.vacant = index + 1;
         self.len -= 1;
         Some(value)
@@ -263,34 +262,30 @@ impl<T> TableView<T> {
     }
 
     /// The occupant of the slot `index`, whoever it is, with its handle.
-    #[inline]
+    #[inline(always)]
     pub fn at(&self, index: u32) -> Option<(Handle, &T)> {
-        let slot = self.slots.get(index as usize)?;
-        match &slot.value {
-            Cell::Full(value) => Some((Handle::from_raw(slot.key)?, value)),
-            Cell::Vacant => None,
+        match self.slots.get(index as usize) {
+            Some(Slot(Place::Full { handle, value })) => Some((*handle, value)),
+            _ => None,
         }
     }
 
     /// The occupant of the slot `index`, whoever it is, to change, with its handle.
-    #[inline]
+    #[inline(always)]
     pub fn at_mut(&mut self, index: u32) -> Option<(Handle, &mut T)> {
-        let slot = self.slots.get_mut(index as usize)?;
-        match &mut slot.value {
-            Cell::Full(value) => Some((Handle::from_raw(slot.key)?, value)),
-            Cell::Vacant => None,
+        match self.slots.get_mut(index as usize) {
+            Some(Slot(Place::Full { handle, value })) => Some((*handle, value)),
+            _ => None,
         }
     }
 
     /// Every value with its handle, in slot order. Takes time in proportion to the high-water mark.
     pub fn iter(&self) -> impl Iterator<Item = (Handle, &T)> {
         let used = self.high_water as usize;
-        self.slots[..used]
-            .iter()
-            .filter_map(|slot| match &slot.value {
-                Cell::Full(value) => Some((Handle::from_raw(slot.key)?, value)),
-                Cell::Vacant => None,
-            })
+        self.slots[..used].iter().filter_map(|slot| match &slot.0 {
+            Place::Full { handle, value } => Some((*handle, value)),
+            Place::Vacant { .. } => None,
+        })
     }
 }
 

@@ -34,3 +34,36 @@ fn r9_a_oneshot_is_not_spent_on_what_nobody_takes() {
     assert_eq!(reactor.next(), None, "once");
     assert_eq!(reactor.live(), 0);
 }
+
+/// a turn of which not everything was taken does not make the next one come back empty.
+#[test]
+fn r1_a_turn_that_was_not_drained_leaves_no_empty_one() {
+    let mut reactor: Reactor<u8, 4, 4> = Reactor::new(Epoll::new().unwrap());
+    let start = reactor.read_clock();
+    let soon = start + Duration::from_millis(1);
+    reactor.at(soon, 1).unwrap();
+    reactor.at(soon + Duration::from_millis(1), 2).unwrap();
+    reactor.wait(None).unwrap();
+    assert!(matches!(reactor.next(), Some(Event::Timer { data: 1, .. })));
+    // Not asked again until `None`: the next turn waits for the second timer all the same.
+    reactor.wait(None).unwrap();
+    assert!(matches!(reactor.next(), Some(Event::Timer { data: 2, .. })));
+    assert!(reactor.now() >= soon + Duration::from_millis(1));
+}
+
+/// timers that were due and not taken are taken by the next turn, which does not wait.
+#[test]
+fn r1_due_timers_that_were_left_are_the_next_turns() {
+    let mut reactor: Reactor<u8, 4, 4> = Reactor::new(Epoll::new().unwrap());
+    let past = reactor.read_clock();
+    for data in 0..3 {
+        reactor.at(past, data).unwrap();
+    }
+    for expected in 0..3 {
+        reactor.wait(None).unwrap();
+        let Some(Event::Timer { data, .. }) = reactor.next() else {
+            panic!("timer {expected} is due");
+        };
+        assert_eq!(data, expected);
+    }
+}

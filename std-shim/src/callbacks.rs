@@ -1,10 +1,10 @@
 //! What a loop keeps of its callbacks: one slot for each slot of the engine's tables.
 //!
-//! **What.** [`Slot`] belongs to a watcher, subscription or process, [`TimerSlot`] to a timer; both are found by the
-//! handle's index. The engine decides whether a handle is stale; a slot only remembers whose it is.
+//! **What.** [`WatchSlot`] belongs to a watcher, [`Slot`] to a subscription or process, [`TimerSlot`] to a timer; all are
+//! found by the handle's index. The engine decides whether a handle is stale; a slot only remembers whose it is.
 //!
-//! **Invariants.** *INV-SLOT-1*: a callback that runs is not in its slot. It is put back if the slot's `running` bit
-//! is still set, which cancelling, replacing and clearing unset.
+//! **Invariants.** *INV-SLOT-1*: a callback that runs is not in its slot. It is put back if the slot is still its
+//! watcher's, still says that the part has a callback (clearing unsays it), and got no other meanwhile (replacing).
 //!
 //! **Why this shape.** Taking a callback out for its call is what lets it have the loop to itself, without `RefCell`
 //! and without `Rc`. Moving a box out and in is four words.
@@ -54,19 +54,30 @@ impl Part {
     }
 }
 
-/// A watcher's callbacks.
+/// A watcher's callbacks: 64 bytes.
 pub(crate) struct WatchSlot<M: crate::Model, S> {
-    pub(crate) watcher: Watcher,
-    /// The parts that run now: INV-SLOT-1.
-    running: u8,
+    /// Whose slot it is.
+    watcher: Option<Watcher>,
+    /// The parts that have a callback, running or not.
+    parts: u8,
     callbacks: [Option<ReadyCallback<M, S>>; 3],
 }
 
 impl<M: crate::Model, S> WatchSlot<M, S> {
-    pub(crate) fn new(watcher: Watcher, callbacks: [Option<ReadyCallback<M, S>>; 3]) -> Self {
+    const VACANT: Self = Self {
+        watcher: None,
+        parts: 0,
+        callbacks: [const { None }; 3],
+    };
+
+    fn new(watcher: Watcher, callbacks: [Option<ReadyCallback<M, S>>; 3]) -> Self {
+        let bits = Part::ALL.map(|part| match callbacks[part as usize] {
+            Some(_) => part.bit(),
+            None => 0,
+        });
         Self {
-            watcher,
-            running: 0,
+            watcher: Some(watcher),
+            parts: bits[0] | bits[1] | bits[2],
             callbacks,
         }
     }
@@ -74,36 +85,45 @@ impl<M: crate::Model, S> WatchSlot<M, S> {
     /// Takes a callback out to call it.
     #[inline(always)]
     pub(crate) fn take(&mut self, part: Part) -> Option<ReadyCallback<M, S>> {
-        let callback = self.callbacks[part as usize].take()?;
-        self.running |= part.bit();
-        Some(callback)
+        self.callbacks[part as usize].take()
     }
 
-    /// Puts a callback back that was taken, unless it was replaced or cleared meanwhile.
+    /// Puts a callback back that was taken, unless it was replaced or cleared meanwhile (INV-SLOT-1).
     #[inline(always)]
     pub(crate) fn put_back(&mut self, part: Part, callback: ReadyCallback<M, S>) {
-        if self.running & part.bit() != 0 {
-            self.running &= !part.bit();
-            self.callbacks[part as usize] = Some(callback);
+        let slot = &mut self.callbacks[part as usize];
+        if self.parts & part.bit() != 0 && slot.is_none() {
+            *slot = Some(callback);
         }
     }
 
     /// Sets or clears a callback.
     pub(crate) fn set(&mut self, part: Part, callback: Option<ReadyCallback<M, S>>) {
-        self.running &= !part.bit();
+        self.parts &= !part.bit();
+        if callback.is_some() {
+            self.parts |= part.bit();
+        }
         self.callbacks[part as usize] = callback;
     }
 
-    /// Whether there is a callback, running or not.
-    pub(crate) fn has(&self, part: Part) -> bool {
-        self.callbacks[part as usize].is_some() || self.running & part.bit() != 0
+    /// Whether there is a callback, running or not, for everything in `asked`.
+    #[inline(always)]
+    pub(crate) fn takes(&self, asked: Ready) -> bool {
+        let taken = |part: Part| {
+            if self.parts & part.bit() != 0 {
+                part.ready()
+            } else {
+                Ready::empty()
+            }
+        };
+        let [error, read, write] = Part::ALL.map(taken);
+        asked.difference(error | read | write).is_empty()
     }
 }
 
-/// What belongs to one slot of the engine's table of watchers.
+/// What belongs to a slot of the engine's table of watchers that is not a watcher's.
 pub(crate) enum Slot<M: crate::Model, S> {
     Vacant,
-    Watch(WatchSlot<M, S>),
     Signal {
         subscription: Subscription,
         /// `None` while it runs: INV-SLOT-1.
@@ -117,10 +137,9 @@ pub(crate) enum Slot<M: crate::Model, S> {
 
 impl<M: crate::Model, S> Slot<M, S> {
     /// Whose slot it is.
-    pub(crate) fn handle(&self) -> Option<Handle> {
+    fn handle(&self) -> Option<Handle> {
         match self {
             Self::Vacant => None,
-            Self::Watch(slot) => Some(slot.watcher.handle()),
             Self::Signal { subscription, .. } => Some(subscription.handle()),
             Self::Process { process, .. } => Some(process.handle()),
         }
@@ -136,6 +155,7 @@ pub(crate) struct TimerSlot<M: crate::Model, S> {
 
 /// All callbacks of a loop.
 pub(crate) struct Callbacks<M: crate::Model, S> {
+    watches: Vec<WatchSlot<M, S>>,
     slots: Vec<Slot<M, S>>,
     timers: Vec<TimerSlot<M, S>>,
 }
@@ -143,12 +163,28 @@ pub(crate) struct Callbacks<M: crate::Model, S> {
 impl<M: crate::Model, S> Callbacks<M, S> {
     pub(crate) const fn new() -> Self {
         Self {
+            watches: Vec::new(),
             slots: Vec::new(),
             timers: Vec::new(),
         }
     }
 
-    /// Fills the slot `index`, and returns what a handle that is stale by now had left there.
+    /// Fills a watcher's slot, and returns what a handle that is stale by now had left there.
+    pub(crate) fn fill_watch(
+        &mut self,
+        watcher: Watcher,
+        callbacks: [Option<ReadyCallback<M, S>>; 3],
+    ) -> WatchSlot<M, S> {
+        if watcher.index() >= self.watches.len() {
+            self.watches
+                .resize_with(watcher.index() + 1, || WatchSlot::VACANT);
+        }
+        let slot = WatchSlot::new(watcher, callbacks);
+        std::mem::replace(&mut self.watches[watcher.index()], slot)
+    }
+
+    /// Fills the slot `index` of a subscription or process, and returns what a handle that is stale by now had left
+    /// there.
     pub(crate) fn fill(&mut self, index: usize, slot: Slot<M, S>) -> Slot<M, S> {
         if index >= self.slots.len() {
             self.slots.resize_with(index + 1, || Slot::Vacant);
@@ -159,9 +195,16 @@ impl<M: crate::Model, S> Callbacks<M, S> {
     /// The watcher's slot.
     #[inline(always)]
     pub(crate) fn watch(&mut self, watcher: Watcher) -> Option<&mut WatchSlot<M, S>> {
-        match self.slots.get_mut(watcher.index()) {
-            Some(Slot::Watch(slot)) if slot.watcher == watcher => Some(slot),
-            _ => None,
+        self.watches
+            .get_mut(watcher.index())
+            .filter(|slot| slot.watcher == Some(watcher))
+    }
+
+    /// Empties a watcher's slot, and returns what was in it, to drop when nothing is borrowed.
+    pub(crate) fn vacate_watch(&mut self, watcher: Watcher) -> WatchSlot<M, S> {
+        match self.watch(watcher) {
+            Some(slot) => std::mem::replace(slot, WatchSlot::VACANT),
+            None => WatchSlot::VACANT,
         }
     }
 
@@ -179,7 +222,7 @@ impl<M: crate::Model, S> Callbacks<M, S> {
         }
     }
 
-    /// Empties the slot of `handle`, and returns what was in it, to drop when nothing is borrowed.
+    /// Empties the slot of a subscription or process, and returns what was in it, to drop when nothing is borrowed.
     pub(crate) fn vacate(&mut self, handle: Handle) -> Slot<M, S> {
         match self.slots.get_mut(handle.index() as usize) {
             Some(slot) if slot.handle() == Some(handle) => std::mem::replace(slot, Slot::Vacant),

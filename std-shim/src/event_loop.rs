@@ -5,6 +5,7 @@
 //! **Invariants.** *INV-LOOP-1*: `running` is true exactly while a turn is under way, also after a panic. *INV-LOOP-2*:
 //! `current` names what is being called; if a callback panics it is cancelled, and everything else stands.
 //! *INV-LOOP-3*: nothing fetched is lost: what a stopped turn leaves is kept by the engine, and in `rest`.
+//! *INV-LOOP-4*: `kept` is true while `deferred`, `rest` or `wake_due` holds anything, so that a turn asks one question.
 //!
 //! **Why this shape.** The engine yields values; the loop adds closures and nothing else. Callbacks get the loop as
 //! `&mut`, and the state that they share is a field of it: no `Rc<RefCell>`.
@@ -17,13 +18,13 @@ use std::time::Duration;
 use linux_event_core::clock::Instant;
 use linux_event_core::error::Error as LoopError;
 use linux_event_core::handle::{Handle, TimerId, Watcher};
-use linux_event_core::reactor::{Event, Ready, Stats};
+use linux_event_core::reactor::{Event, Other, Ready, Stats, Step};
 
 use crate::callbacks::{Callbacks, Deferred, MailCallback, WakeCallback};
 use crate::error::{BoxError, Error, Outcome};
 use crate::model::Model;
 use crate::signals::{Exit, SignalEvent};
-use crate::waker::{Shared, Waker};
+use crate::waker::{Closing, Shared, Waker};
 
 /// An event loop over the model `M`, with a state `S` that callbacks share.
 ///
@@ -38,7 +39,7 @@ use crate::waker::{Shared, Waker};
 /// event_loop.after(Duration::from_millis(1), move |_| {
 ///     std::io::Write::write_all(&mut writer, b"hello") // an error would come out of `run`
 /// })?;
-/// event_loop.watch(&reader.try_clone()?).on_read(move |event_loop, watcher, _| {
+/// event_loop.watch(&reader).on_read(move |event_loop, watcher, _| {
 ///     let mut bytes = [0; 16];
 ///     let count = reader.read(&mut bytes)?;
 ///     event_loop.state.extend_from_slice(&bytes[..count]);
@@ -53,9 +54,11 @@ use crate::waker::{Shared, Waker};
 pub struct Loop<M: Model, S = ()> {
     /// What callbacks share.
     pub state: S,
+    /// Tells wakers when the loop goes. Not a `Drop` of the loop, which would keep its state in.
+    _closing: Option<Closing>,
     pub(crate) model: M,
     pub(crate) callbacks: Callbacks<M, S>,
-    pub(crate) deferred: VecDeque<Deferred<M, S>>,
+    deferred: VecDeque<Deferred<M, S>>,
     pub(crate) mail: Vec<Option<MailCallback<M, S>>>,
     pub(crate) on_wake: Option<WakeCallback<M, S>>,
     /// Whether wakers that are held outside keep the loop running (R-2).
@@ -66,9 +69,11 @@ pub struct Loop<M: Model, S = ()> {
     /// INV-LOOP-2.
     pub(crate) current: Option<Handle>,
     /// What a stopped callback left of its watcher's event: INV-LOOP-3.
-    pub(crate) rest: Option<(Watcher, Ready)>,
+    rest: Option<(Watcher, Ready)>,
     /// A wake was fetched and is not delivered: INV-LOOP-3.
     wake_due: bool,
+    /// INV-LOOP-4.
+    kept: bool,
     /// The turn that began with what was due of a wake: mail and wakes that come in it are the next turn's.
     wake_turn: u64,
 }
@@ -77,6 +82,7 @@ impl<M: Model, S> Loop<M, S> {
     pub(crate) fn over(model: M, state: S) -> Self {
         Self {
             state,
+            _closing: model.shared().map(Shared::closing),
             model,
             callbacks: Callbacks::new(),
             deferred: VecDeque::new(),
@@ -88,6 +94,7 @@ impl<M: Model, S> Loop<M, S> {
             current: None,
             rest: None,
             wake_due: false,
+            kept: false,
             wake_turn: 0,
         }
     }
@@ -103,8 +110,14 @@ impl<M: Model, S> Loop<M, S> {
     /// [`LoopError::Forked`]; [`LoopError::Os`] if the kernel refuses to wait.
     pub fn run(&mut self) -> Result<(), Error> {
         self.guarded(|this| {
-            while !this.take_stop() && this.is_live() {
-                this.turn(None)?;
+            if this.take_stop() {
+                return Ok(());
+            }
+            while this.is_live() {
+                if this.turn(None)? {
+                    this.take_stop();
+                    break;
+                }
             }
             Ok(())
         })
@@ -125,7 +138,7 @@ impl<M: Model, S> Loop<M, S> {
             };
             let done = this.turn(timeout);
             this.take_stop();
-            done
+            done.map(drop)
         })
     }
 
@@ -162,9 +175,7 @@ impl<M: Model, S> Loop<M, S> {
     /// Whether anything is left that can call a callback (R-2).
     pub fn is_live(&self) -> bool {
         self.model.live() > 0
-            || !self.deferred.is_empty()
-            || self.rest.is_some()
-            || self.wake_due
+            || self.has_kept()
             || self
                 .model
                 .shared()
@@ -173,6 +184,7 @@ impl<M: Model, S> Loop<M, S> {
 
     /// Calls `callback` in the next turn, without a timer.
     pub fn defer<R: Outcome>(&mut self, callback: impl FnOnce(&mut Self) -> R + 'static) {
+        self.kept = true;
         self.deferred
             .push_back(Box::new(move |this| callback(this).into_result()));
     }
@@ -204,6 +216,8 @@ impl<M: Model, S> Loop<M, S> {
         }
         if let Some(timer) = TimerId::from_handle(handle) {
             drop(self.callbacks.vacate_timer(timer));
+        } else if let Some(watcher) = Watcher::from_handle(handle) {
+            drop(self.callbacks.vacate_watch(watcher));
         } else if !self.model.contains(handle) {
             drop(self.callbacks.vacate(handle));
         }
@@ -224,6 +238,35 @@ impl<M: Model, S> Loop<M, S> {
     /// Whether `handle` names something that is still there.
     pub fn contains(&self, handle: impl Into<Handle>) -> bool {
         self.model.contains(handle.into())
+    }
+
+    /// Ends the loop and gives its state back.
+    pub fn into_state(self) -> S {
+        self.state
+    }
+
+    /// What is being called: a watcher, a timer or a subscription; `None` outside callbacks, and in those of deferred
+    /// calls, wakes, mail and exits. A periodic timer's callback ends it with `event_loop.cancel(timer)`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use linux_event::Loop;
+    ///
+    /// let mut event_loop = Loop::reactor_with(0)?;
+    /// event_loop.every(Duration::from_micros(100), |event_loop, _| {
+    ///     event_loop.state += 1;
+    ///     if event_loop.state == 3
+    ///         && let Some(timer) = event_loop.current()
+    ///     {
+    ///         event_loop.cancel(timer);
+    ///     }
+    /// })?;
+    /// event_loop.run()?;
+    /// assert_eq!(event_loop.into_state(), 3);
+    /// # Ok::<(), linux_event::Error>(())
+    /// ```
+    pub fn current(&self) -> Option<Handle> {
+        self.current
     }
 
     /// The model underneath.
@@ -247,8 +290,6 @@ impl<M: Model, S> Loop<M, S> {
                 if let Some(handle) = self.current.take() {
                     self.cancel(handle);
                 }
-                // It may have been mail that panicked: the next turn looks at what was left of it (INV-LOOP-3).
-                self.wake_due = true;
                 resume_unwind(panic)
             }
         }
@@ -266,38 +307,43 @@ impl<M: Model, S> Loop<M, S> {
         self.stopping
     }
 
-    /// One turn.
+    /// Whether the loop itself has something to deliver: INV-LOOP-3.
+    pub(crate) fn has_kept(&self) -> bool {
+        !self.deferred.is_empty() || self.rest.is_some() || self.wake_due
+    }
+
+    /// One turn; true if it was stopped.
     #[inline(always)]
-    fn turn(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
-        let deferred = self.deferred.len();
-        let timeout = if deferred > 0 || self.rest.is_some() || self.wake_due {
-            Some(Duration::ZERO)
+    fn turn(&mut self, timeout: Option<Duration>) -> Result<bool, Error> {
+        if self.kept {
+            self.wait_and_deliver_kept()?;
+            if self.stopping {
+                return Ok(true);
+            }
         } else {
-            timeout
-        };
-        self.model.wait(timeout)?;
-        if deferred > 0 || self.rest.is_some() || self.wake_due {
-            self.deliver_kept(deferred)?;
+            self.model.wait(timeout)?;
         }
-        while !self.stopping {
-            let Some(event) = self.model.next() else {
-                break;
-            };
-            let called = match event {
-                Event::Ready { watcher, ready, .. } => M::dispatch_ready(self, watcher, ready),
-                other => self.dispatch(other),
+        loop {
+            let called = match self.model.step() {
+                Step::Ready { watcher, ready, .. } => M::dispatch_ready(self, watcher, ready),
+                Step::Other(other) => self.dispatch(other),
+                Step::End => return Ok(false),
             };
             if let Err(error) = called {
                 return Err(Error::Callback(error));
             }
+            if self.stopping {
+                return Ok(true);
+            }
         }
-        Ok(())
     }
 
-    /// Delivers what was left over and what was deferred before this turn.
+    /// Begins a turn without waiting, and delivers what was left over and what was deferred before it.
     #[cold]
     #[inline(never)]
-    fn deliver_kept(&mut self, deferred: usize) -> Result<(), Error> {
+    fn wait_and_deliver_kept(&mut self) -> Result<(), Error> {
+        let deferred = self.deferred.len();
+        self.model.wait(Some(Duration::ZERO))?;
         let mut called = match self.rest.take() {
             Some((watcher, ready)) => M::dispatch_ready(self, watcher, ready),
             None => Ok(()),
@@ -314,13 +360,18 @@ impl<M: Model, S> Loop<M, S> {
             self.wake_turn = self.stats().turns;
             called = self.dispatch_wake();
         }
+        self.kept = self.has_kept();
         called.map_err(Error::Callback)
     }
 
-    /// Events that are not those of descriptors.
+    /// Events that take a second look: those that are no descriptor's, errors, hang-ups, oneshots.
     #[inline(never)]
-    fn dispatch(&mut self, event: Event<()>) -> Result<(), BoxError> {
+    fn dispatch(&mut self, other: Other) -> Result<(), BoxError> {
+        let Some(event) = self.model.next_other(other) else {
+            return Ok(());
+        };
         match event {
+            Event::Ready { watcher, ready, .. } => M::dispatch_ready(self, watcher, ready),
             Event::Timer {
                 timer, expirations, ..
             } => self.dispatch_timer(timer, expirations),
@@ -335,7 +386,7 @@ impl<M: Model, S> Loop<M, S> {
                 count,
             }),
             Event::Wakeup { .. } if self.wake_turn == self.stats().turns => {
-                self.wake_due = true;
+                self.keep_waking();
                 Ok(())
             }
             Event::Wakeup { .. } => self.dispatch_wake(),
@@ -353,9 +404,17 @@ impl<M: Model, S> Loop<M, S> {
         }
     }
 
-    /// A wake: first the mail that came with it, then the callback.
     fn dispatch_wake(&mut self) -> Result<(), BoxError> {
         self.wake_due = false;
+        let called = self.deliver_wake();
+        // Whoever stops the loop from outside wakes it after having said so: no turn need ask.
+        self.stopping |= self.model.shared().is_some_and(Shared::take_stop);
+        self.kept = self.has_kept();
+        called
+    }
+
+    /// A wake: first the mail that came with it, then the callback.
+    fn deliver_wake(&mut self) -> Result<(), BoxError> {
         for index in 0..self.mail.len() {
             let Some(mut callback) = self.mail[index].take() else {
                 continue;
@@ -380,9 +439,17 @@ impl<M: Model, S> Loop<M, S> {
         Ok(())
     }
 
+    /// Has the next turn go on with what a stopped callback left of its watcher's event.
+    #[cold]
+    pub(crate) fn keep_rest(&mut self, watcher: Watcher, ready: Ready) {
+        self.rest = Some((watcher, ready));
+        self.kept = true;
+    }
+
     /// Has the next turn look at the mail again: for a mailbox that was not emptied.
     pub(crate) fn keep_waking(&mut self) {
         self.wake_due = true;
+        self.kept = true;
     }
 
     /// A waker for other threads and for signal handlers (W-1). While one is held, the loop runs on: drop it, or see
@@ -407,14 +474,6 @@ impl<M: Model, S> Loop<M, S> {
     /// Sets whether wakers that are held outside keep [`run`](Self::run) going; at first they do (R-2).
     pub fn set_wakers_counted(&mut self, counted: bool) {
         self.wakers_counted = counted;
-    }
-}
-
-impl<M: Model, S> Drop for Loop<M, S> {
-    fn drop(&mut self) {
-        if let Some(shared) = self.model.shared() {
-            shared.close();
-        }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use linux_event_core::reactor;
+use linux_event_core::clock::Instant;
+use linux_event_core::reactor::{self, Backend};
 use linux_event_core::sys::Linux;
 
 use crate::error::Error;
@@ -51,7 +52,11 @@ impl<S> Loop<Reactor<Epoll>, S> {
     /// # Errors
     /// [`Forked`](linux_event_core::error::Error::Forked), or what the kernel says.
     pub fn prepare(&mut self) -> Result<(), Error> {
-        Ok(self.model.core.prepare()?)
+        self.model.core.prepare()?;
+        if self.has_kept() {
+            self.model.core.backend_mut().arm(Some(Instant::ZERO))?;
+        }
+        Ok(())
     }
 }
 

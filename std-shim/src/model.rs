@@ -12,7 +12,7 @@ use std::time::Duration;
 use linux_event_core::clock::Instant;
 use linux_event_core::error::Error;
 use linux_event_core::handle::{Handle, ProcessWatch, Subscription, TimerId};
-use linux_event_core::reactor::{self, Backend, Event, Stats, Storage};
+use linux_event_core::reactor::{self, Backend, Event, Other, Stats, Step, Storage};
 use linux_event_core::signal::SignalSet;
 
 use crate::waker::Shared;
@@ -57,7 +57,9 @@ pub trait Model: Sized + private::Sealed {
     #[doc(hidden)]
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Error>;
     #[doc(hidden)]
-    fn next(&mut self) -> Option<Event<()>>;
+    fn step(&mut self) -> Step<()>;
+    #[doc(hidden)]
+    fn next_other(&mut self, other: Other) -> Option<Event<()>>;
     #[doc(hidden)]
     fn now(&self) -> Instant;
     #[doc(hidden)]
@@ -110,8 +112,13 @@ impl<B: LoopBackend> Model for Reactor<B> {
     }
 
     #[inline(always)]
-    fn next(&mut self) -> Option<Event<()>> {
-        self.core.next()
+    fn step(&mut self) -> Step<()> {
+        self.core.step()
+    }
+
+    #[inline(always)]
+    fn next_other(&mut self, other: Other) -> Option<Event<()>> {
+        self.core.next_other(other)
     }
 
     fn now(&self) -> Instant {

@@ -57,9 +57,19 @@ impl Shared {
         self.0.stop.load(Ordering::Relaxed) && self.0.stop.swap(false, Ordering::AcqRel)
     }
 
-    /// The loop is gone.
-    pub(crate) fn close(&self) {
-        self.0.closed.store(true, Ordering::Release);
+    /// What tells wakers that the loop is gone, by being dropped.
+    pub(crate) fn closing(&self) -> Closing {
+        Closing(self.clone())
+    }
+}
+
+/// Held by the loop: see [`Shared::closing`].
+#[derive(Debug)]
+pub(crate) struct Closing(Shared);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.0.closed.store(true, Ordering::Release);
     }
 }
 

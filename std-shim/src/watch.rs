@@ -8,7 +8,7 @@ use linux_event_core::handle::Watcher;
 use linux_event_core::reactor::{Interest, Mode, Ready};
 use linux_event_core::sys::RawFd;
 
-use crate::callbacks::{Part, ReadyCallback, Slot, WatchSlot};
+use crate::callbacks::{Part, ReadyCallback};
 use crate::error::{BoxError, Error, Outcome};
 use crate::event_loop::Loop;
 use crate::model::{LoopBackend, Reactor};
@@ -129,11 +129,14 @@ impl<B: LoopBackend, S> Watch<'_, B, S> {
         let watched = core.watch_with(self.fd, self.interest, self.mode, ());
         // A watcher that was refused before the kernel was asked replaces nothing.
         if let Some(old) = replaced.filter(|&old| !core.contains(old)) {
-            drop(self.event_loop.callbacks.vacate(old.handle()));
+            drop(self.event_loop.callbacks.vacate_watch(old));
         }
         let watcher = watched?;
-        let slot = Slot::Watch(WatchSlot::new(watcher, self.callbacks));
-        drop(self.event_loop.callbacks.fill(watcher.index(), slot));
+        drop(
+            self.event_loop
+                .callbacks
+                .fill_watch(watcher, self.callbacks),
+        );
         Ok(watcher)
     }
 }
@@ -184,11 +187,7 @@ impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
     /// [`LoopError::Stale`]; [`LoopError::Invalid`] if there is no callback for it; [`LoopError::Forked`].
     pub fn enable(&mut self, watcher: Watcher, interest: Interest) -> Result<(), Error> {
         let slot = self.callbacks.watch(watcher).ok_or(LoopError::Stale)?;
-        let asked = Ready::from(interest);
-        if Part::ALL
-            .into_iter()
-            .any(|part| asked.intersects(part.ready()) && !slot.has(part))
-        {
+        if !slot.takes(Ready::from(interest)) {
             return Err(LoopError::Invalid(NO_CALLBACK).into());
         }
         Ok(self.model.core.enable(watcher, interest)?)
@@ -321,7 +320,7 @@ impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
                 let called = self.call(watcher, part, mine | hangup);
                 let left = ready.difference(Ready::HANGUP);
                 if (called.is_err() || self.is_stopping()) && !left.is_empty() {
-                    self.rest = Some((watcher, ready));
+                    self.keep_rest(watcher, ready);
                     return called;
                 }
                 called?;

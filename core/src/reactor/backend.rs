@@ -44,7 +44,7 @@ pub trait Backend {
     /// A descriptor of a process, owned: see [`open_process`](Self::open_process). Dropping it closes it.
     type Process: AsRawFd;
 
-    /// The time, read afresh.
+    /// The time, read afresh: the kernel's, or whatever a backend takes for it (G-4).
     fn now(&self) -> Instant;
 
     /// Whether this process is the one that made the backend (G-1). In a forked child nothing else is called.

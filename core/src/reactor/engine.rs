@@ -4,9 +4,10 @@
 //! Watchers are in `watchers`, signals and processes in `subscriptions`.
 //!
 //! **Invariants.** *INV-ENGINE-1*: a report reaches a watcher only if its token is, bit for bit, the watcher's own
-//! handle. *INV-ENGINE-2*: `live` is the number of occupants for which `Entry::is_live` holds. *INV-ENGINE-3*: a timer
+//! handle. *INV-ENGINE-2*: `live` is the number of occupants for which `Entry::is_live` holds, and of armed timers that are
+//! counted. *INV-ENGINE-3*: a timer
 //! made or moved in a turn never has a deadline before that turn's time, so that the due ones of earlier turns come
-//! first and the loop over them ends at the first that is new (T-4).
+//! first and the loop over them ends at the first that is new (T-4). *INV-ENGINE-4*: `Pending::ARMED` is set while a timer is armed.
 //!
 //! **Why this shape.** The path of a plain event is short and inlined into the caller's loop; everything else is in
 //! cold functions beside it. A function that returns after a system call costs more than the whole path.
@@ -60,6 +61,8 @@ use crate::table::Full;
 /// }
 /// # Ok::<(), linux_event_core::error::Error>(())
 /// ```
+// In this order: what every turn touches lies together, in front of the backend, which begins likewise.
+#[repr(C)]
 pub struct Reactor<
     D,
     const W: usize = 64,
@@ -67,15 +70,14 @@ pub struct Reactor<
     B: Backend = Epoll,
     S = Storage<D, W, T, <B as Backend>::Process>,
 > {
-    pub(super) backend: B,
-    pub(super) storage: S,
-    clock: Clock,
     pub(super) pending: Pending,
     /// INV-ENGINE-2.
     pub(super) live: u32,
-    timers_uncounted: u32,
-    pub(super) orphans: super::watchers::Orphans,
     pub(super) stats: Stats,
+    pub(super) storage: S,
+    pub(super) backend: B,
+    clock: Clock,
+    pub(super) orphans: super::watchers::Orphans,
     pub(super) delivery: Delivery,
     data: PhantomData<D>,
 }
@@ -89,9 +91,35 @@ bitflags::bitflags! {
         const SIGNALS = 4;
         /// Not for delivery: there is something to do before the wait.
         const PREPARE = 8;
+        /// Nor is this: a timer may be armed (INV-ENGINE-4).
+        const ARMED = 16;
         const DELIVER = Self::TIMERS.bits() | Self::FAILURES.bits() | Self::SIGNALS.bits();
     }
 }
+
+/// What [`Reactor::step`] finds.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub enum Step<D> {
+    /// A descriptor is ready, and there is nothing else to say.
+    Ready {
+        /// Which watcher.
+        watcher: Watcher,
+        /// For what; never empty.
+        ready: Ready,
+        /// The watcher's data.
+        data: D,
+    },
+    /// Something else: [`Reactor::next_other`] says what.
+    Other(Other),
+    /// The turn is over.
+    End,
+}
+
+/// What [`Reactor::next_other`] goes on with: a report, or `None` if something is due before the batch goes on.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct Other(Option<Report>);
 
 /// Every loop starts its generations elsewhere, so that the handles of one are stale in another.
 static LOOPS: AtomicU64 = AtomicU64::new(1);
@@ -118,7 +146,7 @@ where
     B: Backend,
     S: BorrowMut<Storage<D, W, T, B::Process>>,
 {
-    /// A reactor over `backend` whose tables are in `storage`, which should be empty: what is in it can't be reached.
+    /// A reactor over `backend` whose tables are in `storage`. What an earlier reactor left in it is dropped.
     ///
     /// ```
     /// use linux_event_core::place::Place;
@@ -133,6 +161,7 @@ where
     /// ```
     pub fn with_storage(backend: B, mut storage: S) -> Self {
         let salt = salt();
+        storage.borrow_mut().clear();
         storage.borrow_mut().watchers.set_salt(salt);
         storage.borrow_mut().timers.set_salt(salt);
         let mut clock = Clock::new();
@@ -143,7 +172,6 @@ where
             clock,
             pending: Pending::empty(),
             live: 0,
-            timers_uncounted: 0,
             orphans: super::watchers::Orphans::NONE,
             stats: Stats::default(),
             delivery: Delivery::new(),
@@ -180,8 +208,7 @@ where
     /// How many things keep a loop running: armed timers, watchers with an interest, signal subscriptions and
     /// processes, but for those that [`set_counted`](Self::set_counted) took out (R-2).
     pub fn live(&self) -> usize {
-        let storage: &Storage<_, W, T, _> = self.storage.borrow();
-        self.live as usize + storage.timers.len() - self.timers_uncounted as usize
+        self.live as usize
     }
 
     /// The first deadline, if a timer is armed.
@@ -205,22 +232,37 @@ where
             return Err(Error::Forked);
         }
         self.stats.turns += 1;
-        let timeout = if self.pending.is_empty() {
+        // The usual case first, on its own: nothing to do before the wait, and no timer to look at after it.
+        if self.pending.is_empty() && timeout.is_none() {
+            if self.backend.has_next() {
+                return Ok(());
+            }
+            self.stats.waits += 1;
+            return self.backend.wait(None, None);
+        }
+        self.prepare_and_wait(timeout)
+    }
+
+    #[inline(always)]
+    fn prepare_and_wait(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
+        let timeout = if self.pending.difference(Pending::ARMED).is_empty() {
             timeout
         } else {
             self.prepare_turn(timeout)
         };
+        let storage: &Storage<_, W, T, _> = self.storage.borrow();
+        let deadline = storage.timers.first_deadline();
         if !self.backend.has_next() {
-            let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
-            let deadline = storage.timers.first_deadline();
             self.stats.waits += 1;
             self.backend.wait(deadline, timeout)?;
         }
-        let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
-        if let Some(first) = storage.timers.first_deadline()
-            && self.clock.tick(self.backend.now()) >= first
-        {
-            self.pending |= Pending::TIMERS;
+        match deadline {
+            Some(first) => {
+                if self.clock.tick(self.backend.now()) >= first {
+                    self.pending |= Pending::TIMERS;
+                }
+            }
+            None => self.pending -= Pending::ARMED,
         }
         Ok(())
     }
@@ -229,14 +271,15 @@ where
     #[cold]
     #[inline(never)]
     fn prepare_turn(&mut self, timeout: Option<Duration>) -> Option<Duration> {
-        self.pending -= Pending::PREPARE;
+        // Which timers are due is found out again after the wait; the backend does not wait past a deadline.
+        self.pending -= Pending::PREPARE | Pending::TIMERS;
         self.delivery.begin_turn(&mut self.pending);
         self.mend_orphans();
         self.flush();
-        if self.pending.is_empty() {
-            timeout
-        } else {
+        if self.pending.intersects(Pending::DELIVER) {
             Some(Duration::ZERO)
+        } else {
+            timeout
         }
     }
 
@@ -262,78 +305,110 @@ where
     )]
     pub fn next(&mut self) -> Option<Event<D>> {
         loop {
-            if self.pending.intersects(Pending::DELIVER)
-                && let Some(event) = self.next_pending()
-            {
-                return Some(event);
-            }
-            let report = self.backend.next()?;
-            let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
-            if let Some((handle, entry)) = storage.watchers.find(report.token) {
-                // INV-ENGINE-1. Every bit reported is asked for, and nothing is to be noted: deliver it.
-                let asked = Ready::from(entry.interest);
-                if report.events & !u32::from(asked.bits()) == 0
-                    && !entry.mode.contains(Mode::ONESHOT)
-                {
-                    self.stats.events += 1;
+            match self.step() {
+                Step::Ready {
+                    watcher,
+                    ready,
+                    data,
+                } => {
                     return Some(Event::Ready {
-                        // What asks for something is a watcher: the other kinds have no interest.
-                        watcher: Watcher::assume(handle),
-                        ready: Ready::from_bits_retain(report.events as u16),
-                        data: entry.data,
+                        watcher,
+                        ready,
+                        data,
                     });
                 }
-            }
-            if let Some(event) = self.resolve(report) {
-                return Some(event);
+                Step::Other(other) => {
+                    if let Some(event) = self.next_other(other) {
+                        return Some(event);
+                    }
+                }
+                Step::End => return None,
             }
         }
+    }
+
+    /// [`next`](Self::next) in two halves, for layers above: this is the short one, and what it finds stays in
+    /// registers. [`Step::Other`] goes on in [`next_other`](Self::next_other).
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn step(&mut self) -> Step<D> {
+        if self.pending.intersects(Pending::DELIVER) {
+            return Step::Other(Other(None));
+        }
+        let Some(report) = self.backend.next() else {
+            return Step::End;
+        };
+        let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
+        if let Some((handle, entry)) = storage.watchers.find(report.token) {
+            // INV-ENGINE-1. Every bit reported is asked for, and nothing is to be noted: deliver it.
+            let asked = Ready::from(entry.interest);
+            if report.events != 0
+                && report.events & !u32::from(asked.bits()) == 0
+                && !entry.mode.contains(Mode::ONESHOT)
+            {
+                self.stats.events += 1;
+                return Step::Ready {
+                    // What is reported was asked for, and what asks is a watcher: the others have no interest.
+                    watcher: Watcher::assume(handle),
+                    ready: Ready::from_bits_retain(report.events as u16),
+                    data: entry.data,
+                };
+            }
+        }
+        Step::Other(Other(Some(report)))
+    }
+
+    /// The event behind a [`Step::Other`]; `None` if there is none, and the turn goes on.
+    #[doc(hidden)]
+    #[cold]
+    #[inline(never)]
+    pub fn next_other(&mut self, other: Other) -> Option<Event<D>> {
+        let event = if !self.backend.is_owner() {
+            None
+        } else if let Some(report) = other.0 {
+            self.resolve(report)
+        } else {
+            self.next_pending()
+        };
+        if event.is_some() {
+            self.stats.events += 1;
+        } else if other.0.is_none() {
+            // Nothing of it is left, or this is a forked child, for which nothing was meant.
+            self.pending -= Pending::DELIVER;
+        }
+        event
     }
 
     /// An event that is none of the batch's: a timer, a failed registration, a signal.
-    #[cold]
-    #[inline(never)]
     fn next_pending(&mut self) -> Option<Event<D>> {
-        if !self.backend.is_owner() {
-            return None;
-        }
-        let event = self
-            .next_timer()
+        self.next_timer()
             .or_else(|| self.next_failure())
-            .or_else(|| self.next_signal())?;
-        self.stats.events += 1;
-        Some(event)
+            .or_else(|| self.next_signal())
     }
 
     /// A report that is not a plain one.
-    #[cold]
-    #[inline(never)]
     fn resolve(&mut self, report: Report) -> Option<Event<D>> {
-        if !self.backend.is_owner() {
-            return None;
-        }
         let handle = Handle::from_raw(report.token)?;
-        let event = if handle == backend::WAKEUP {
+        if handle == backend::WAKEUP {
             match self.backend.take_wakes() {
-                0 => return None,
-                count => Event::Wakeup { count },
+                0 => None,
+                count => Some(Event::Wakeup { count }),
             }
         } else if handle == backend::SIGNAL {
             self.fetch_signals();
-            return None;
+            None
         } else if handle == backend::TIMER {
             self.backend.timer_expired();
-            return None;
+            None
         } else if handle.is(Tag::Process) {
-            self.resolve_exit(handle)?
+            self.resolve_exit(handle)
         } else {
-            self.resolve_ready(handle, report.events)?
-        };
-        self.stats.events += 1;
-        Some(event)
+            self.resolve_ready(handle, report.events)
+        }
     }
 
-    /// The next timer that is due and is not of this turn (INV-ENGINE-3).
+    /// The next timer that is due and is not of this turn (INV-ENGINE-3). It is taken only now, so that what was
+    /// delivered before it could still cancel it (T-5).
     fn next_timer(&mut self) -> Option<Event<D>> {
         if !self.pending.contains(Pending::TIMERS) {
             return None;
@@ -350,16 +425,20 @@ where
         };
         let late = now.as_nanos().saturating_sub(deadline.as_nanos());
         let missed = late.checked_div(entry.period);
-        let expirations = missed.map_or(1, |missed| missed + 1);
+        let expirations = missed.map_or(1, |missed| missed.saturating_add(1));
         if missed.is_some() {
             // Fixed rate, on the grid of the first deadline, and armed again before anybody hears of it (T-6).
-            let next = entry.period.saturating_mul(expirations);
-            storage
-                .timers
-                .reschedule(timer, deadline + Duration::from_nanos(next));
+            let next = deadline + Duration::from_nanos(entry.period.saturating_mul(expirations));
+            storage.timers.reschedule(timer, next);
+            // Only at the end of time: it must not be due in this turn again (T-4).
+            if next <= now
+                && let Some(entry) = storage.timers.get_mut(timer)
+            {
+                entry.turn = turn;
+            }
         } else {
             storage.timers.cancel(timer);
-            self.timers_uncounted -= u32::from(!entry.counted);
+            self.live -= u32::from(entry.counted);
         }
         Some(Event::Timer {
             timer,
@@ -423,10 +502,11 @@ where
         };
         let deadline = deadline.max(self.clock.now()); // INV-ENGINE-3
         let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
-        storage
-            .timers
-            .insert(deadline, entry)
-            .map_err(|Full(_)| Error::Full { capacity: T })
+        let armed = storage.timers.insert(deadline, entry);
+        let timer = armed.map_err(|Full(_)| Error::Full { capacity: T })?;
+        self.live += 1;
+        self.pending |= Pending::ARMED;
+        Ok(timer)
     }
 
     /// Moves a timer to `deadline`; among equals it comes last. False if the handle is stale.
@@ -472,7 +552,7 @@ where
         let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
         match storage.timers.cancel(timer) {
             Some(entry) => {
-                self.timers_uncounted -= u32::from(!entry.counted);
+                self.live -= u32::from(entry.counted);
                 true
             }
             None => false,
@@ -498,8 +578,8 @@ where
             let Some(entry) = storage.timers.get_mut(timer) else {
                 return false;
             };
-            self.timers_uncounted += u32::from(entry.counted);
-            self.timers_uncounted -= u32::from(counted);
+            self.live -= u32::from(entry.counted);
+            self.live += u32::from(counted);
             entry.counted = counted;
             return true;
         }
@@ -532,7 +612,8 @@ where
             return Err(Error::Forked);
         }
         self.prepare_turn(None);
-        let deadline = if self.pending.is_empty() && !self.backend.has_next() {
+        let is_due = self.pending.intersects(Pending::DELIVER);
+        let deadline = if !is_due && !self.backend.has_next() {
             self.next_deadline()
         } else {
             Some(Instant::ZERO)
@@ -542,12 +623,18 @@ where
 
     /// Takes signals from the backend and makes them this turn's.
     fn fetch_signals(&mut self) {
-        // A signalfd that can't be read is reported again, and read again, next turn.
+        // A signalfd that can't be read is reported again, and read again, next turn; what it gave before is kept.
         let mut counts = SignalCounts::new();
-        if self.backend.take_signals(&mut counts).is_ok() {
-            self.delivery.add(&counts);
-            self.delivery.begin_turn(&mut self.pending);
+        let _ = self.backend.take_signals(&mut counts);
+        if counts.is_empty() {
+            return;
         }
+        self.delivery.add(&counts);
+        self.delivery.begin_turn(&mut self.pending);
+        // It may have come after a subscription of this turn, which hears in the next: so does everybody else of it.
+        let turn = self.turn();
+        let fresh = self.signal_union(|_, made| made == turn);
+        self.delivery.postpone(fresh, &mut self.pending);
     }
 }
 

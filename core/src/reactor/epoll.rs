@@ -5,6 +5,8 @@
 //!
 //! **Invariants.** *INV-EPOLL-1*: `timer_set` is what the timerfd will expire at, `Instant::MAX` if it will not; it is
 //! cleared once the expiry was seen. *INV-EPOLL-2*: `blocked` holds the signals that this backend blocked and that were not blocked before.
+//! *INV-EPOLL-3*: a caller's number never changes or ends a registration of the backend's own: a descriptor of the
+//! caller's may be closed, and its number be that of the timerfd by now.
 //!
 //! **Why this shape.** How to wait: `epoll_wait` for none and for zero timeouts; `epoll_pwait2` (Linux 5.11) for short
 //! ones; beyond 50 ms an absolute timerfd, set when the deadline changes. `epoll_pwait2` is late by a thousandth of
@@ -42,25 +44,27 @@ const MILLI_NS: u64 = 1_000_000;
 /// Readiness by epoll. Neither `Send` nor `Sync`: signal masks belong to a thread (S-3).
 ///
 /// `P` is how it holds its [`Wakeup`]: `&'static` here, an `Arc` where there is one.
+// In this order: what every wait touches comes first, together.
+#[repr(C)]
 pub struct Epoll<K = Linux, P = &'static Wakeup<K>>
 where
     K: Kernel,
     P: Deref<Target = Wakeup<K>>,
 {
-    instance: Fd<K>,
-    kernel: K,
     epoch: u64,
+    timer_set: Instant,
+    instance: Fd<K>,
     len: u32,
     cursor: u32,
     has_pwait2: bool,
-    timer_set: Instant,
+    kernel: K,
     timer: Option<Fd<K>>,
     signalfd: Option<Fd<K>>,
     signals: SignalSet,
     blocked: SignalSet,
     wakeup: Option<P>,
-    /// The number of the wakeup's eventfd, or −1.
-    eventfd: RawFd,
+    /// The eventfd of `wakeup`, or −1: INV-EPOLL-3.
+    wakeup_fd: RawFd,
     stays_on_its_thread: PhantomData<*const ()>,
     events: [EpollEvent; BATCH],
 }
@@ -97,7 +101,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
             signals: SignalSet::EMPTY,
             blocked: SignalSet::EMPTY,
             wakeup: None,
-            eventfd: -1,
+            wakeup_fd: -1,
             stays_on_its_thread: PhantomData,
             events: [EpollEvent::EMPTY; BATCH],
         })
@@ -106,13 +110,15 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
     /// Lets `wakeup` end this loop's waits. The one attached before, if any, no longer does.
     ///
     /// # Errors
-    /// If the eventfd can't be opened or watched.
+    /// If the eventfd can't be opened or watched; [`Error::Forked`].
     pub fn attach(&mut self, wakeup: P) -> Result<(), Error> {
-        self.eventfd = -1;
-        if let Some(old) = self.wakeup.take()
-            && let Ok(eventfd) = old.open()
-        {
-            let _ = self.control(linux::EPOLL_CTL_DEL, eventfd.as_raw_fd(), EpollEvent::EMPTY);
+        if !self.is_owner() {
+            return Err(Error::Forked);
+        }
+        if self.wakeup.is_some() {
+            let _ = self.control(linux::EPOLL_CTL_DEL, self.wakeup_fd, EpollEvent::EMPTY);
+            self.wakeup_fd = -1;
+            self.wakeup = None;
         }
         let eventfd = wakeup
             .open()
@@ -120,7 +126,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
             .as_raw_fd();
         self.control(linux::EPOLL_CTL_ADD, eventfd, INTERNAL_WAKEUP)
             .map_err(|errno| Error::from_call(Call::EpollCtl, errno))?;
-        self.eventfd = eventfd;
+        self.wakeup_fd = eventfd;
         self.wakeup = Some(wakeup);
         Ok(())
     }
@@ -136,21 +142,20 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
         self.instance.borrow()
     }
 
-    /// Refuses what would change a registration of the backend's own: `fd` was closed by whoever watched it, and its
-    /// number is the backend's now.
-    #[inline]
-    fn check_not_own(&self, fd: RawFd) -> Result<(), Errno> {
-        let is_own = |own: &Option<Fd<K>>| own.as_ref().is_some_and(|own| own.as_raw_fd() == fd);
-        if fd == self.eventfd || is_own(&self.timer) || is_own(&self.signalfd) {
-            return Err(Errno::ENOENT);
-        }
-        Ok(())
-    }
-
     #[inline]
     fn control(&self, operation: u32, fd: RawFd, event: EpollEvent) -> Result<(), Errno> {
         self.kernel
             .epoll_ctl(self.instance.borrow(), operation, fd, event)
+    }
+
+    /// As [`control`](Self::control), for a number of the caller's: INV-EPOLL-3.
+    #[inline]
+    fn control_callers(&self, operation: u32, fd: RawFd, event: EpollEvent) -> Result<(), Errno> {
+        let is = |own: &Option<Fd<K>>| own.as_ref().is_some_and(|own| own.as_raw_fd() == fd);
+        if fd == self.wakeup_fd || is(&self.timer) || is(&self.signalfd) {
+            return Err(Errno::EBADF);
+        }
+        self.control(operation, fd, event)
     }
 
     /// Sets the timerfd; [`Instant::MAX`] stops it.
@@ -210,7 +215,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
         }
     }
 
-    /// How to wait for `deadline` or `timeout`: whichever is sooner, and not both `None`.
+    /// How to wait for `deadline` or `timeout`: whichever is sooner, and not both `None` with the timerfd stopped.
     #[inline(always)]
     fn plan(&mut self, deadline: Option<Instant>, timeout: Option<Duration>) -> Plan {
         if timeout == Some(Duration::ZERO) {
@@ -224,51 +229,43 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
         if self.timer_set == deadline && timeout.is_none() {
             return Plan::Block;
         }
-        let left = duration_nanos(deadline.since(self.kernel.monotonic()));
-        if left == 0 {
-            return Plan::Poll;
-        }
-        if let Some(timeout) = timeout
-            && timeout < left
-        {
-            // A timerfd set to a deadline that was cancelled since must not end this wait early.
-            if self.timer_set < deadline {
-                let _ = self.set_timer(deadline);
-            }
-            return self.plan_timeout(Some(timeout));
-        }
-        if left <= PWAIT2_MAX_NS && self.has_pwait2 {
-            if self.timer_set < deadline {
-                let _ = self.set_timer(Instant::MAX);
-            }
-            return Plan::Sleep(left);
-        }
-        match self.set_timer(deadline) {
-            Ok(()) => Plan::Block,
-            // Without timerfds there is still the millisecond of epoll_wait, rounded up: late, never early.
-            Err(_) => Plan::Millis(left),
+        let now = self.kernel.monotonic();
+        let left = duration_nanos(deadline.since(now));
+        match timeout {
+            _ if left == 0 => Plan::Poll,
+            Some(timeout) if timeout < left => self.plan_until(now, timeout, true),
+            _ => self.plan_until(now, left, left <= PWAIT2_MAX_NS),
         }
     }
 
     /// How to wait for a caller's timeout alone, or for ever.
     #[inline(always)]
     fn plan_timeout(&mut self, timeout: Option<u64>) -> Plan {
-        match timeout {
-            None => {
-                if self.timer_set != Instant::MAX {
-                    let _ = self.set_timer(Instant::MAX);
-                }
-                Plan::Block
+        if timeout.is_none() || self.has_pwait2 {
+            // A timerfd set to a deadline that was cancelled since must not end this wait.
+            if self.timer_set != Instant::MAX {
+                let _ = self.set_timer(Instant::MAX);
             }
-            Some(timeout) if self.has_pwait2 => Plan::Sleep(timeout),
-            Some(timeout) => {
-                let end = self.kernel.monotonic() + Duration::from_nanos(timeout);
-                // A deadline that is set already is later: the next wait sets it again.
-                match self.set_timer(end) {
-                    Ok(()) => Plan::Block,
-                    Err(_) => Plan::Millis(timeout),
-                }
+            return timeout.map_or(Plan::Block, Plan::Sleep);
+        }
+        self.plan_until(self.kernel.monotonic(), timeout.unwrap_or(u64::MAX), true)
+    }
+
+    /// How to wait until `left` nanoseconds after `now`: by `epoll_pwait2` if `by_pwait2` and there is one.
+    #[inline(always)]
+    fn plan_until(&mut self, now: Instant, left: u64, by_pwait2: bool) -> Plan {
+        let end = now + Duration::from_nanos(left);
+        if by_pwait2 && self.has_pwait2 {
+            // As above; one that is set to a later time may stay.
+            if self.timer_set < end {
+                let _ = self.set_timer(Instant::MAX);
             }
+            return Plan::Sleep(left);
+        }
+        match self.set_timer(end) {
+            Ok(()) => Plan::Block,
+            // Without timerfds there is still the millisecond of epoll_wait, rounded up: late, never early.
+            Err(_) => Plan::Millis(left),
         }
     }
 }
@@ -299,12 +296,12 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Backend for Epoll<K, P> {
 
     #[inline(always)]
     fn is_owner(&self) -> bool {
-        self.kernel.process_epoch() == self.epoch
+        self.kernel.is_process(self.epoch)
     }
 
     #[inline]
     fn add(&mut self, fd: RawFd, events: u32, token: Handle) -> Result<(), Errno> {
-        self.control(
+        self.control_callers(
             linux::EPOLL_CTL_ADD,
             fd,
             EpollEvent::new(events, token.raw()),
@@ -313,8 +310,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Backend for Epoll<K, P> {
 
     #[inline]
     fn modify(&mut self, fd: RawFd, events: u32, token: Handle) -> Result<(), Errno> {
-        self.check_not_own(fd)?;
-        self.control(
+        self.control_callers(
             linux::EPOLL_CTL_MOD,
             fd,
             EpollEvent::new(events, token.raw()),
@@ -323,8 +319,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Backend for Epoll<K, P> {
 
     #[inline]
     fn remove(&mut self, fd: RawFd) -> Result<(), Errno> {
-        self.check_not_own(fd)?;
-        self.control(linux::EPOLL_CTL_DEL, fd, EpollEvent::EMPTY)
+        self.control_callers(linux::EPOLL_CTL_DEL, fd, EpollEvent::EMPTY)
     }
 
     #[cold]

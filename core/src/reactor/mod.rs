@@ -34,7 +34,7 @@ mod subscriptions;
 mod watchers;
 
 pub use backend::{Backend, Report};
-pub use engine::Reactor;
+pub use engine::{Other, Reactor, Step};
 pub use epoll::{BATCH, Epoll};
 pub use event::{Event, Stats};
 pub use flags::{Interest, Mode, Ready};

@@ -15,6 +15,7 @@
 use core::fmt;
 
 use super::flags::{Interest, Mode};
+use crate::clock::Instant;
 use crate::handle::Handle;
 use crate::signal::SignalSet;
 use crate::sys::{AsRawFd, Fd, RawFd};
@@ -34,8 +35,8 @@ pub(super) enum Kind<P> {
         set: SignalSet,
         /// Cancelled; waits for what had arrived before.
         closing: bool,
-        /// The round of signals it was made in.
-        round: u32,
+        /// The turn it was made in.
+        turn: u32,
     },
     /// A process.
     Process { pidfd: P, pid: i32, reap: bool },
@@ -90,6 +91,16 @@ pub(super) struct Side {
     linked: u32,
 }
 
+impl Side {
+    /// Of a slot that was never used: all zeroes.
+    const NEW: Self = Self {
+        fd: 0,
+        changed: 0,
+        next: 0,
+        linked: 0,
+    };
+}
+
 /// Ends the list of changes.
 const LAST: u32 = u32::MAX;
 
@@ -127,14 +138,7 @@ impl<D, const W: usize, const T: usize, P> Storage<D, W, T, P> {
         Self {
             watchers: Table::new(),
             timers: Queue::new(),
-            sides: [const {
-                Side {
-                    fd: 0,
-                    changed: 0,
-                    next: 0,
-                    linked: 0,
-                }
-            }; W],
+            sides: [Side::NEW; W],
             buckets: [0; W],
             changes: 0,
             signals_first: 0,
@@ -145,6 +149,26 @@ impl<D, const W: usize, const T: usize, P> Storage<D, W, T, P> {
     /// How many bytes a storage of these capacities takes when all of it is used.
     pub const fn size_bytes() -> usize {
         size_of::<Self>()
+    }
+
+    /// Takes out what an earlier reactor left. Writes nothing where there was none (INV-STORE-1); handles of then are
+    /// stale, for the slots keep their generations.
+    pub(super) fn clear(&mut self) {
+        while let Some((timer, ..)) = self.timers.peek_due(Instant::MAX) {
+            self.timers.cancel(timer);
+        }
+        let used = self.watchers.high_water();
+        if used == 0 {
+            return;
+        }
+        for index in 0..used {
+            if let Some((handle, _)) = self.watchers.at(index as u32) {
+                self.watchers.remove(handle);
+            }
+        }
+        self.sides[..used].fill(Side::NEW);
+        self.buckets.fill(0);
+        (self.changes, self.signals_first, self.signals_last) = (0, 0, 0);
     }
 
     #[inline]
@@ -175,6 +199,18 @@ impl<D, const W: usize, const T: usize, P> Storage<D, W, T, P> {
             next = side.next;
         }
         None
+    }
+
+    /// Whether `fd` is the number of a watcher or of a process. Takes time in proportion to the slots ever used.
+    pub(super) fn is_registered(&self, fd: RawFd) -> bool
+    where
+        P: AsRawFd,
+    {
+        let of_process = |entry: &Entry<D, P>| match &entry.kind {
+            Kind::Process { pidfd, .. } => pidfd.as_raw_fd() == fd,
+            _ => false,
+        };
+        self.find(fd).is_some() || self.watchers.iter().any(|(_, entry)| of_process(entry))
     }
 
     /// Enters a slot into the chain of `fd` (INV-STORE-2).
@@ -269,16 +305,6 @@ impl<D, const W: usize, const T: usize, P> Storage<D, W, T, P> {
     }
 }
 
-impl<D, const W: usize, const T: usize, P: AsRawFd> Storage<D, W, T, P> {
-    /// Whether `fd` is the descriptor of a process. Looks at all of them.
-    #[cold]
-    pub(super) fn has_process(&self, fd: RawFd) -> bool {
-        self.watchers.iter().any(|(_, entry)| {
-            matches!(&entry.kind, Kind::Process { pidfd, .. } if pidfd.as_raw_fd() == fd)
-        })
-    }
-}
-
 impl<D, const W: usize, const T: usize, P> Default for Storage<D, W, T, P> {
     fn default() -> Self {
         Self::new()
@@ -296,17 +322,21 @@ impl<D, const W: usize, const T: usize, P> fmt::Debug for Storage<D, W, T, P> {
 
 impl<D, P: AsRawFd> Entry<D, P> {
     /// Whether it keeps a loop running.
+    #[inline]
     pub(super) fn is_live(&self) -> bool {
-        if self.state.contains(State::UNCOUNTED) {
-            return false;
-        }
+        let is_counted = !self.state.contains(State::UNCOUNTED);
         match self.kind {
-            Kind::Watcher => {
-                !self.interest.is_empty() && !self.state.intersects(State::DISARMED | State::BROKEN)
-            }
-            Kind::Signals { closing, .. } => !closing,
-            Kind::Process { .. } => true,
+            Kind::Watcher => self.is_live_watcher(),
+            // A closing subscription too: it has still to hear of something (S-3).
+            Kind::Signals { .. } | Kind::Process { .. } => is_counted,
         }
+    }
+
+    /// As [`is_live`](Self::is_live), of what is known to be a watcher.
+    #[inline(always)]
+    pub(super) fn is_live_watcher(&self) -> bool {
+        const QUIET: State = State::UNCOUNTED.union(State::DISARMED).union(State::BROKEN);
+        !self.interest.is_empty() && !self.state.intersects(QUIET)
     }
 
     /// The `EPOLL*` bits that the kernel should have.

@@ -29,9 +29,6 @@ pub(super) struct Delivery {
     due: SignalSet,
     /// The signal being delivered, how often it came, and the slot that is next.
     current: Option<(Signal, u32, Option<u32>)>,
-    /// How often signals were made due. A subscription hears of those of later rounds than it was made in, and so a
-    /// turn ends: it has two rounds at most.
-    round: u32,
 }
 
 impl Delivery {
@@ -40,7 +37,6 @@ impl Delivery {
             counts: SignalCounts::new(),
             due: SignalSet::EMPTY,
             current: None,
-            round: 0,
         }
     }
 
@@ -51,9 +47,16 @@ impl Delivery {
     /// Makes what was taken due.
     pub(super) fn begin_turn(&mut self, pending: &mut Pending) {
         self.due = self.counts.set();
-        self.round = self.round.wrapping_add(1);
         if !self.due.is_empty() || self.current.is_some() {
             *pending |= Pending::SIGNALS;
+        }
+    }
+
+    /// Leaves `set` to the next turn.
+    pub(super) fn postpone(&mut self, set: SignalSet, pending: &mut Pending) {
+        if !self.due.intersection(set).is_empty() {
+            self.due = self.due.difference(set);
+            *pending |= Pending::PREPARE;
         }
     }
 }
@@ -94,14 +97,14 @@ where
                 Kind::Signals {
                     set,
                     closing: false,
-                    round: self.delivery.round,
+                    turn: self.turn(),
                 },
                 data,
             ),
         )?;
         let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
         storage.append_signals(handle.index());
-        let union = self.signal_union(|_| true);
+        let union = self.signal_union(|_, _| true);
         if let Err(error) = self.backend.set_signals(union) {
             self.forget(handle);
             return Err(error);
@@ -109,15 +112,15 @@ where
         Subscription::from_handle(handle).ok_or(Error::Stale)
     }
 
-    /// The union of the sets of the subscriptions that `keep` keeps.
-    fn signal_union(&self, keep: impl Fn(u32) -> bool) -> SignalSet {
+    /// The union of the sets of the subscriptions that `keep` keeps, by slot and by the turn they were made in.
+    pub(super) fn signal_union(&self, keep: impl Fn(u32, u32) -> bool) -> SignalSet {
         let storage: &Storage<_, W, T, _> = self.storage.borrow();
         let mut union = SignalSet::EMPTY;
         let mut at = storage.signals_after(None);
         while let Some(index) = at {
             if let Some((_, entry)) = storage.watchers.at(index)
-                && let Kind::Signals { set, .. } = entry.kind
-                && keep(index)
+                && let Kind::Signals { set, turn, .. } = entry.kind
+                && keep(index, turn)
             {
                 union = union.union(set);
             }
@@ -134,36 +137,41 @@ where
                 Kind::Signals {
                     set,
                     closing: false,
-                    round,
+                    turn,
                 },
             ..
         }) = storage.watchers.get(handle)
         else {
             return false;
         };
-        let (set, round) = (*set, *round);
-        let others = self.signal_union(|index| index != handle.index());
-        let leaving = set.difference(others);
-        if !leaving.is_empty() {
-            // What is pending would strike as soon as it is unblocked: take it now (S-3).
-            let mut counts = SignalCounts::new();
-            let _ = self.backend.take_signals(&mut counts);
-            self.delivery.add(&counts);
-            self.pending |= Pending::PREPARE;
-        }
-        let arrived = leaving.intersection(self.delivery.counts.set());
-        if arrived.is_empty() {
-            self.end_subscription(handle);
-        } else {
+        let (set, turn) = (*set, *turn);
+        if let Some(leaving) = self.still_to_hear(handle, set) {
             self.change(handle, |entry| {
                 entry.kind = Kind::Signals {
-                    set: arrived,
+                    set: leaving,
                     closing: true,
-                    round,
+                    turn,
                 };
             });
+        } else {
+            self.end_subscription(handle);
         }
         true
+    }
+
+    /// What of `set` only the subscription `handle` can hear of, if any of it has arrived. What is pending would strike
+    /// as soon as it is unblocked, so it is taken now (S-3).
+    fn still_to_hear(&mut self, handle: Handle, set: SignalSet) -> Option<SignalSet> {
+        let leaving = set.difference(self.signal_union(|index, _| index != handle.index()));
+        if leaving.is_empty() {
+            return None;
+        }
+        let mut counts = SignalCounts::new();
+        let _ = self.backend.take_signals(&mut counts);
+        self.delivery.add(&counts);
+        self.pending |= Pending::PREPARE;
+        let arrived = leaving.intersection(self.delivery.counts.set());
+        (!arrived.is_empty()).then_some(leaving)
     }
 
     /// Takes a subscription out, and what nobody else subscribes to out of the backend (INV-SIGNAL-1).
@@ -175,7 +183,7 @@ where
             *next = storage.signals_after(Some(handle.index()));
         }
         self.forget(handle);
-        let union = self.signal_union(|_| true);
+        let union = self.signal_union(|_, _| true);
         // Refused only by a filter that forbids what it allowed before; the signals then stay blocked.
         let _ = self.backend.set_signals(union);
     }
@@ -192,9 +200,17 @@ where
                     self.pending -= Pending::SIGNALS;
                     return None;
                 };
+                let (first, turn) = (storage.signals_after(None), self.turn());
+                let fresh = self.signal_union(|_, made| made == turn);
+                let older = self.signal_union(|_, made| made != turn);
+                if fresh.contains(signal) && !older.contains(signal) {
+                    // Whoever it came for has left in this turn, and has a successor.
+                    self.pending |= Pending::PREPARE;
+                    continue;
+                }
                 let count = self.delivery.counts.take(signal);
                 if count > 0 {
-                    self.delivery.current = Some((signal, count, storage.signals_after(None)));
+                    self.delivery.current = Some((signal, count, first));
                 }
                 continue;
             };
@@ -205,20 +221,16 @@ where
             let Some((handle, entry)) = storage.watchers.at(index) else {
                 continue;
             };
-            let Kind::Signals {
-                set,
-                closing,
-                round,
-            } = entry.kind
-            else {
+            let Kind::Signals { set, closing, turn } = entry.kind else {
                 continue;
             };
             let data = entry.data;
-            if !set.contains(signal) || round == self.delivery.round {
+            // A subscription made in this turn hears of what comes in later ones, so that a turn ends.
+            if !set.contains(signal) || turn == self.turn() {
                 continue;
             }
             if closing {
-                self.heard_last(handle, set, round, signal);
+                self.heard_last(handle, set);
             }
             return Some(Event::Signal {
                 subscription: Subscription::from_handle(handle)?,
@@ -229,19 +241,10 @@ where
         }
     }
 
-    /// A closing subscription has heard of `signal`; after the last one it ends.
-    fn heard_last(&mut self, handle: Handle, set: SignalSet, round: u32, signal: Signal) {
-        let left = set.difference(SignalSet::from(signal));
-        if left.is_empty() {
+    /// A closing subscription hears of a signal; when nothing more waits for it, it ends.
+    fn heard_last(&mut self, handle: Handle, set: SignalSet) {
+        if self.still_to_hear(handle, set).is_none() {
             self.end_subscription(handle);
-        } else {
-            self.change(handle, |entry| {
-                entry.kind = Kind::Signals {
-                    set: left,
-                    closing: true,
-                    round,
-                };
-            });
         }
     }
 
@@ -260,7 +263,7 @@ where
         }
         let pidfd = self.backend.open_process(pid)?;
         let fd = pidfd.as_raw_fd();
-        self.lose_number(fd);
+        self.disown(fd);
         let mut entry = entry(Kind::Process { pidfd, pid, reap }, data);
         entry.registered = linux::EPOLLIN;
         let handle = self.occupy(Tag::Process, entry)?;

@@ -21,10 +21,10 @@ use crate::table::Full;
 
 /// Registrations that the kernel keeps reporting although their watcher is gone: a descriptor was closed while a
 /// duplicate of it lived on, and its number can't be used to end the registration (`epoll(7)`, Questions and answers 6).
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Orphans {
-    /// A slot whose last occupant is reported although the slot is vacant, index + 1.
-    vacant: u32,
+    /// Slots whose last occupants are reported although the slots are vacant.
+    vacant: heapless::Vec<u32, 8>,
     /// A rebuild is due.
     rebuild: bool,
     /// Turns in a row with a stale report that may have been an orphan's or may not.
@@ -35,7 +35,7 @@ pub(super) struct Orphans {
 
 impl Orphans {
     pub(super) const NONE: Self = Self {
-        vacant: 0,
+        vacant: heapless::Vec::new(),
         rebuild: false,
         doubtful_turns: 0,
         doubtful_turn: 0,
@@ -119,6 +119,19 @@ where
         Watcher::from_handle(handle).ok_or(Error::Stale)
     }
 
+    /// The number `fd` is a process's now: a watcher that has it was closed without being cancelled, and must not
+    /// change or end what is registered under it.
+    pub(super) fn disown(&mut self, fd: RawFd) {
+        let storage: &Storage<_, W, T, _> = self.storage.borrow();
+        if let Some(closed) = storage.find(fd) {
+            self.change(closed, |entry| {
+                entry.registered = UNREGISTERED;
+                entry.errno = Errno::EBADF.raw() as u16;
+                entry.state |= State::BROKEN;
+            });
+        }
+    }
+
     /// Gives the kernel a watcher it does not have under this token.
     fn register(&mut self, handle: Handle, replaces: bool, exclusive: bool) -> Result<(), Errno> {
         let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
@@ -130,7 +143,10 @@ where
             self.stats.controls += 1;
             match self.backend.modify(fd, wanted, handle) {
                 // The number was closed and is another file now.
-                Err(Errno::ENOENT) => self.backend.add(fd, wanted, handle),
+                Err(Errno::ENOENT) => {
+                    self.stats.controls += 1;
+                    self.backend.add(fd, wanted, handle)
+                }
                 done => done,
             }
         } else {
@@ -142,7 +158,10 @@ where
             self.stats.controls += 1;
             match self.backend.add(fd, wanted, handle) {
                 // An orphan of this very file and number: take it over.
-                Err(Errno::EEXIST) if !exclusive => self.backend.modify(fd, wanted, handle),
+                Err(Errno::EEXIST) if !exclusive => {
+                    self.stats.controls += 1;
+                    self.backend.modify(fd, wanted, handle)
+                }
                 done => done,
             }
         };
@@ -182,15 +201,6 @@ where
         }
         storage.touch(handle.index(), batch);
         Some(entry)
-    }
-
-    /// The reactor has opened `fd` for itself: whoever watches that number has had it closed. Its registration is
-    /// gone with it, and it must not be mistaken for the one that the number has now.
-    pub(super) fn lose_number(&mut self, fd: RawFd) {
-        let storage: &Storage<_, W, T, _> = self.storage.borrow();
-        if let Some(stale) = storage.find(fd) {
-            self.fail(stale, Errno::EBADF);
-        }
     }
 
     /// Ends a watcher or a process watch.
@@ -341,14 +351,14 @@ where
             return Err(Error::Stale);
         };
         let before = (entry.interest, entry.mode, entry.state);
-        let was_live = entry.is_live();
+        let was_live = entry.is_live_watcher();
         change(entry)?;
         if let Err(error) = check(entry.interest, entry.mode) {
             (entry.interest, entry.mode, entry.state) = before;
             return Err(error);
         }
         self.live -= u32::from(was_live);
-        self.live += u32::from(entry.is_live());
+        self.live += u32::from(entry.is_live_watcher());
         storage.note_change(watcher.handle().index());
         self.pending |= Pending::PREPARE;
         Ok(())
@@ -376,10 +386,13 @@ where
             entry.state -= State::FORCE;
             let exclusive = Mode::EXCLUSIVE.bits();
             let (fd, registered) = (entry.fd, entry.registered);
-            let changed = if registered == UNREGISTERED {
-                self.stats.controls += 1;
-                self.backend.add(fd, wanted, handle)
-            } else if registered & exclusive != 0 || wanted & exclusive != 0 {
+            if registered == UNREGISTERED {
+                if let Err(errno) = self.register(handle, false, wanted & exclusive != 0) {
+                    self.fail(handle, errno);
+                }
+                continue;
+            }
+            let changed = if registered & exclusive != 0 || wanted & exclusive != 0 {
                 self.stats.controls += 2;
                 let removed = self.backend.remove(fd);
                 removed.and_then(|()| self.backend.add(fd, wanted, handle))
@@ -493,7 +506,11 @@ where
         if side.changed != batch {
             // Its slot has not changed since before the batch: the registration outlived its watcher.
             match storage.watchers.at(handle.index()) {
-                None => self.orphans.vacant = handle.index() + 1,
+                // More of them than there is room for are mended all at once.
+                None => {
+                    let noted = self.orphans.vacant.push(handle.index());
+                    self.orphans.rebuild |= noted.is_err();
+                }
                 Some(_) => self.orphans.rebuild = true,
             }
             return;
@@ -518,13 +535,12 @@ where
 
     /// Gets rid of orphans, before the wait.
     pub(super) fn mend_orphans(&mut self) {
-        if let Some(index) = self.orphans.vacant.checked_sub(1) {
-            self.orphans.vacant = 0;
+        while let Some(index) = self.orphans.vacant.pop() {
             let storage: &Storage<_, W, T, _> = self.storage.borrow();
             let fd = storage.side(index).map(|side| side.fd);
             let removed = fd.is_some_and(|fd| {
                 // Never by the number of a living watcher or process: it would be that one's registration.
-                storage.find(fd).is_none() && !storage.has_process(fd) && {
+                !storage.is_registered(fd) && {
                     self.stats.controls += 1;
                     self.backend.remove(fd).is_ok()
                 }
@@ -553,6 +569,7 @@ where
                 && entry.registered & Mode::EXCLUSIVE.bits() == 0
             {
                 let bits = carried(entry);
+                self.stats.controls += 1;
                 if let Err(errno) = self.backend.modify(entry.fd, bits, handle) {
                     self.change(handle, |entry| {
                         entry.registered = UNREGISTERED;

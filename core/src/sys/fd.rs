@@ -48,6 +48,19 @@ pub struct BorrowedFd<'fd> {
     open: PhantomData<&'fd ()>,
 }
 
+impl BorrowedFd<'static> {
+    /// Standard output, which a process is started with. Whoever closes it has to see to what else uses it.
+    pub const STDOUT: Self = Self {
+        raw: 1,
+        open: PhantomData,
+    };
+    /// Standard error, likewise.
+    pub const STDERR: Self = Self {
+        raw: 2,
+        open: PhantomData,
+    };
+}
+
 impl BorrowedFd<'_> {
     /// Vouches for a number.
     ///

@@ -190,4 +190,10 @@ pub unsafe trait Kernel: Clone {
 
     /// A word that differs between a process and the children it forked (rule G-1).
     fn process_epoch(&self) -> u64;
+
+    /// Whether [`process_epoch`](Self::process_epoch) would say `epoch`.
+    #[inline(always)]
+    fn is_process(&self, epoch: u64) -> bool {
+        self.process_epoch() == epoch
+    }
 }

@@ -339,4 +339,9 @@ unsafe impl Kernel for Linux {
     fn process_epoch(&self) -> u64 {
         process::epoch()
     }
+
+    #[inline(always)]
+    fn is_process(&self, epoch: u64) -> bool {
+        process::is(epoch)
+    }
 }

@@ -56,6 +56,19 @@ pub(crate) fn epoch() -> u64 {
     }
 }
 
+/// Whether [`epoch`] would say `known`, which it said before, here or in a parent: one comparison.
+#[inline(always)]
+pub(crate) fn is(known: u64) -> bool {
+    /// The word differs: in a child, and wherever the word can't be used.
+    #[cold]
+    #[inline(never)]
+    fn by_epoch(known: u64) -> bool {
+        epoch() == known
+    }
+    // An epoch is not zero, so a word that was wiped or never set is not equal to it.
+    DETECTOR.word().load(Ordering::Relaxed) == known || by_epoch(known)
+}
+
 /// A word in a page of its own, all zeroes at first.
 struct Detector {
     how: AtomicU8,

@@ -4,19 +4,20 @@
 //! which files changed, for the interest list to hear.
 //!
 //! **Invariants.** *INV-MACHINE-1*: a file is in `files` exactly while a number leads to it, the three of the backend's
-//! own apart. *INV-MACHINE-2*: `free` holds the numbers below `numbers_end` that are not in `numbers`.
+//! own apart, and `descriptors` is how many do.
 //!
 //! **Why this shape.** Registrations belong to open files, not to numbers; keeping the two apart, as Linux does, makes
 //! duplicates, reuse and orphans come out right without a line written for them.
 
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use linux_event_core::errno::Errno;
 use linux_event_core::sys::RawFd;
 
 use super::bits::{ERR, IN, OUT, PRI};
+use super::numbers::Numbers;
 use super::objects::{Pipe, Socket};
 use super::processes::Processes;
 use super::signals::Signals;
@@ -37,9 +38,6 @@ pub(super) const NO_NUMBER: RawFd = -1;
 pub(super) const fn is_own(file: FileId) -> bool {
     file < FIRST_FILE
 }
-
-/// The first number to be had: 0, 1 and 2 are taken from the start.
-pub(super) const FIRST_NUMBER: RawFd = 3;
 
 /// What the interest list is to hear.
 #[derive(Clone, Copy, Debug)]
@@ -75,10 +73,7 @@ struct OpenFile {
 pub(super) struct Machine {
     files: BTreeMap<FileId, OpenFile>,
     pipes: BTreeMap<FileId, Pipe>,
-    numbers: BTreeMap<RawFd, FileId>,
-    free: BTreeSet<RawFd>,
-    numbers_end: RawFd,
-    pub(super) numbers_limit: RawFd,
+    pub(super) numbers: Numbers,
     next_file: FileId,
     pub(super) processes: Processes,
     pub(super) signals: Signals,
@@ -105,10 +100,7 @@ impl Machine {
         Self {
             files: BTreeMap::from(own),
             pipes: BTreeMap::new(),
-            numbers: BTreeMap::new(),
-            free: BTreeSet::new(),
-            numbers_end: FIRST_NUMBER,
-            numbers_limit: RawFd::MAX,
+            numbers: Numbers::new(),
             next_file: FIRST_FILE,
             processes: Processes::new(),
             signals: Signals::default(),
@@ -118,7 +110,7 @@ impl Machine {
 
     /// The file behind a number.
     pub(super) fn file(&self, number: RawFd) -> Result<FileId, Errno> {
-        self.numbers.get(&number).copied().ok_or(Errno::EBADF)
+        self.numbers.file(number)
     }
 
     /// Whether a file can be polled.
@@ -130,10 +122,6 @@ impl Machine {
                 ..
             })
         )
-    }
-
-    pub(super) fn open_numbers(&self) -> impl Iterator<Item = RawFd> + '_ {
-        self.numbers.keys().copied()
     }
 
     /// Whether `number` is the only one that leads to its file.
@@ -169,7 +157,7 @@ impl Machine {
     }
 
     pub(super) fn pipe(&mut self) -> Result<(RawFd, RawFd), Errno> {
-        self.check_room(2)?;
+        self.numbers.check_room(2)?;
         let id = self.next_file;
         let reader = self.open(Object::PipeReader(id))?;
         let writer = self.open(Object::PipeWriter(id))?;
@@ -180,7 +168,7 @@ impl Machine {
     }
 
     pub(super) fn socketpair(&mut self) -> Result<(RawFd, RawFd), Errno> {
-        self.check_room(2)?;
+        self.numbers.check_room(2)?;
         let id = self.next_file;
         let one = self.open(Object::Socket(Socket::new(id + 1)))?;
         let other = self.open(Object::Socket(Socket::new(id)))?;
@@ -223,28 +211,25 @@ impl Machine {
 
     pub(super) fn dup(&mut self, number: RawFd) -> Result<RawFd, Errno> {
         let file = self.file(number)?;
-        self.check_room(1)?;
-        let fresh = self.free.pop_first().unwrap_or(self.numbers_end);
-        self.install(fresh, file);
-        Ok(fresh)
+        self.numbers.check_room(1)?;
+        self.count_descriptor(file);
+        Ok(self.numbers.take_lowest(file))
     }
 
     /// `dup2(2)`: what `target` led to before is closed.
     pub(super) fn dup_to(&mut self, number: RawFd, target: RawFd) -> Result<(), Errno> {
         let file = self.file(number)?;
-        if target < FIRST_NUMBER || target >= self.numbers_limit {
-            return Err(Errno::EBADF);
-        }
+        self.numbers.check_range(target)?;
         if number != target {
             let _ = self.close(target);
-            self.install(target, file);
+            self.count_descriptor(file);
+            self.numbers.take(target, file);
         }
         Ok(())
     }
 
     pub(super) fn close(&mut self, number: RawFd) -> Result<(), Errno> {
-        let file = self.numbers.remove(&number).ok_or(Errno::EBADF)?;
-        self.free.insert(number);
+        let file = self.numbers.give_back(number)?;
         let Some(open) = self.files.get_mut(&file) else {
             return Ok(());
         };
@@ -259,11 +244,10 @@ impl Machine {
     }
 
     fn open(&mut self, object: Object) -> Result<RawFd, Errno> {
-        self.check_room(1)?;
-        let number = self.free.pop_first().unwrap_or(self.numbers_end);
+        self.numbers.check_room(1)?;
         let id = self.next_file;
         self.next_file += 1;
-        let descriptors = 0;
+        let descriptors = 1;
         self.files.insert(
             id,
             OpenFile {
@@ -271,29 +255,14 @@ impl Machine {
                 descriptors,
             },
         );
-        self.install(number, id);
-        Ok(number)
+        Ok(self.numbers.take_lowest(id))
     }
 
-    fn install(&mut self, number: RawFd, file: FileId) {
-        self.free.extend(self.numbers_end..number);
-        self.numbers_end = self.numbers_end.max(number + 1);
-        self.free.remove(&number);
-        self.numbers.insert(number, file);
+    /// Another number is about to lead to `file`.
+    fn count_descriptor(&mut self, file: FileId) {
         if let Some(open) = self.files.get_mut(&file) {
             open.descriptors += 1;
         }
-    }
-
-    /// Whether `wanted` more numbers are to be had.
-    fn check_room(&self, wanted: usize) -> Result<(), Errno> {
-        let limit = self.numbers_limit;
-        let holes = self.free.range(..limit).take(wanted).count();
-        let beyond = limit.saturating_sub(self.numbers_end).max(0) as usize;
-        if holes + beyond < wanted {
-            return Err(Errno::EMFILE);
-        }
-        Ok(())
     }
 
     /// What the end of a file does to others.

@@ -26,6 +26,7 @@
 //!
 //! reactor.wait(None)?; // returns at once, a minute later
 //! assert!(matches!(reactor.next(), Some(Event::Timer { data: "minute", .. })));
+//! assert_eq!(reactor.next(), None); // the end of the turn
 //! reactor.wait(None)?;
 //! assert!(matches!(reactor.next(), Some(Event::Ready { data: "pipe", .. })));
 //! let mut buffer = [0; 16];
@@ -50,6 +51,7 @@ mod bits;
 mod interest;
 mod io;
 mod machine;
+mod numbers;
 mod objects;
 mod processes;
 mod schedule;
@@ -205,7 +207,8 @@ impl Fake {
     pub fn open_descriptors(&self) -> usize {
         let returned = self.returned.borrow();
         self.machine
-            .open_numbers()
+            .numbers
+            .iter()
             .filter(|number| !returned.contains(number))
             .count()
     }

@@ -47,7 +47,7 @@ impl Fake {
 
     /// Numbers from `limit` on can't be had: EMFILE (`RLIMIT_NOFILE`). None is given out at first.
     pub fn set_descriptor_limit(&mut self, limit: RawFd) {
-        self.machine.numbers_limit = limit;
+        self.machine.numbers.limit = limit;
     }
 
     /// Whether this process is the one that made the loop. False simulates being in a forked child (G-1), where

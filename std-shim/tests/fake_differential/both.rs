@@ -1,52 +1,9 @@
-//! The fake against the kernel: random scripts run on both, step by step, and every answer must be the same.
-//!
-//! A script opens pipes, sockets, eventfds and regular files, registers them in every mode, moves bytes, duplicates,
-//! shuts down and closes, with stale numbers among the arguments, and waits without waiting. Compared are the result
-//! of each call and the sequence of (token, events) of each wait (INV-FAKE-2).
-//!
-//! Left out is only what depends on the kernel's configuration: how many bytes fill a socket.
+//! A fake and a real epoll instance side by side, driven by the same steps.
 
-#![forbid(unsafe_code)]
-
-use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixStream;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-use linux_event::fake::{Fake, FakeFd};
-use linux_event_core::errno::Errno;
-use linux_event_core::handle::{Handle, Tag};
-use linux_event_core::reactor::{Backend, Epoll};
-use linux_event_core::sys::{AsRawFd, Fd, Kernel, Linux, RawFd};
-use proptest::prelude::*;
-
-const IN: u32 = 0x1;
-const PRI: u32 = 0x2;
-const OUT: u32 = 0x4;
-const ERR: u32 = 0x8;
-const HUP: u32 = 0x10;
-const RDHUP: u32 = 0x2000;
-const EXCLUSIVE: u32 = 1 << 28;
-const ONESHOT: u32 = 1 << 30;
-const EDGE: u32 = 1 << 31;
-const O_NONBLOCK: i32 = 0o4000;
-/// What fills a pipe or a socket, a piece at a time.
-const PIECE: [u8; 4096] = [7; 4096];
-
-/// The kernel gives out the lowest free number of the whole process: one test at a time may open any.
-static NUMBERS: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    NUMBERS.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use super::*;
 
 #[derive(Clone, Copy, Debug)]
-enum Step {
+pub(super) enum Step {
     Pipe,
     Sockets,
     Eventfd,
@@ -64,7 +21,7 @@ enum Step {
     Wait,
 }
 
-enum Real {
+pub(super) enum Real {
     File(File),
     Socket(UnixStream),
     Eventfd(Fd<Linux>),
@@ -72,7 +29,7 @@ enum Real {
 }
 
 impl Real {
-    fn number(&self) -> RawFd {
+    pub(super) fn number(&self) -> RawFd {
         match self {
             Self::File(file) | Self::Regular(file) => file.as_raw_fd(),
             Self::Socket(socket) => socket.as_raw_fd(),
@@ -80,7 +37,7 @@ impl Real {
         }
     }
 
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
         match self {
             Self::File(file) => file.read(buffer).map_err(|error| errno(&error)),
             Self::Socket(socket) => socket.read(buffer).map_err(|error| errno(&error)),
@@ -89,7 +46,7 @@ impl Real {
         }
     }
 
-    fn write(&mut self, buffer: &[u8]) -> Result<usize, Errno> {
+    pub(super) fn write(&mut self, buffer: &[u8]) -> Result<usize, Errno> {
         match self {
             Self::File(file) => file.write(buffer).map_err(|error| errno(&error)),
             Self::Socket(socket) => socket.write(buffer).map_err(|error| errno(&error)),
@@ -99,7 +56,7 @@ impl Real {
     }
 }
 
-fn errno(error: &std::io::Error) -> Errno {
+pub(super) fn errno(error: &std::io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(0)).expect("an error of the kernel")
 }
 
@@ -128,18 +85,18 @@ fn real_pipe() -> (File, File) {
 }
 
 /// An open number on both sides.
-struct Slot {
-    fake: FakeFd,
-    real: Real,
+pub(super) struct Slot {
+    pub(super) fake: FakeFd,
+    pub(super) real: Real,
     /// Which pipe or pair it is an end of, and which end.
     group: usize,
     end: usize,
 }
 
-struct Both {
-    fake: Fake,
+pub(super) struct Both {
+    pub(super) fake: Fake,
     epoll: Epoll,
-    slots: Vec<Slot>,
+    pub(super) slots: Vec<Slot>,
     /// Every pair of numbers that ever went together: (fake, real).
     numbers: Vec<(RawFd, RawFd)>,
     groups: usize,
@@ -149,7 +106,7 @@ struct Both {
 }
 
 impl Both {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             fake: Fake::new(),
             epoll: Epoll::new().unwrap(),
@@ -185,7 +142,7 @@ impl Both {
         });
     }
 
-    fn run(&mut self, step: Step) -> Result<(), TestCaseError> {
+    pub(super) fn run(&mut self, step: Step) -> Result<(), TestCaseError> {
         match step {
             Step::Pipe | Step::Sockets | Step::Eventfd | Step::Regular => {
                 if self.slots.len() < 8 {
@@ -285,7 +242,7 @@ impl Both {
         self.insert(fake, real, group, end);
     }
 
-    fn wait(&mut self) -> Result<(), TestCaseError> {
+    pub(super) fn wait(&mut self) -> Result<(), TestCaseError> {
         self.epoll.wait(None, Some(Duration::ZERO)).unwrap();
         self.fake.wait(None, Some(Duration::ZERO)).unwrap();
         loop {
@@ -297,7 +254,7 @@ impl Both {
         }
     }
 
-    fn write(&mut self, at: usize, len: usize) -> Result<(), TestCaseError> {
+    pub(super) fn write(&mut self, at: usize, len: usize) -> Result<(), TestCaseError> {
         let Some(slot) = self.slot(at).map(|at| &mut self.slots[at]) else {
             return Ok(());
         };
@@ -315,7 +272,7 @@ impl Both {
         Ok(())
     }
 
-    fn read(&mut self, at: usize, len: usize) -> Result<(), TestCaseError> {
+    pub(super) fn read(&mut self, at: usize, len: usize) -> Result<(), TestCaseError> {
         let Some(slot) = self.slot(at).map(|at| &mut self.slots[at]) else {
             return Ok(());
         };
@@ -376,76 +333,11 @@ impl Both {
     }
 
     /// A pair of numbers: mostly of what is open, sometimes any.
-    fn number(&self, at: usize) -> Option<(RawFd, RawFd)> {
+    pub(super) fn number(&self, at: usize) -> Option<(RawFd, RawFd)> {
         if at % 8 == 7 || self.slots.is_empty() {
             return (!self.numbers.is_empty()).then(|| self.numbers[at / 8 % self.numbers.len()]);
         }
         let slot = &self.slots[self.slot(at)?];
         Some((slot.fake.as_raw_fd(), slot.real.number()))
-    }
-}
-
-fn events() -> impl Strategy<Value = u32> {
-    let asked = prop_oneof![
-        4 => Just(IN),
-        3 => Just(OUT),
-        3 => Just(IN | OUT),
-        1 => Just(0),
-        1 => Just(RDHUP),
-        1 => Just(IN | RDHUP),
-        1 => Just(PRI),
-        1 => Just(ERR),
-        1 => Just(HUP | ERR),
-        1 => Just(IN | OUT | PRI | RDHUP),
-    ];
-    let mode = prop_oneof![
-        4 => Just(0),
-        4 => Just(EDGE),
-        2 => Just(ONESHOT),
-        1 => Just(EDGE | ONESHOT),
-        1 => Just(EXCLUSIVE),
-        1 => Just(EXCLUSIVE | EDGE),
-    ];
-    (asked, mode).prop_map(|(asked, mode)| asked | mode)
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let at = || 0..64_usize;
-    prop_oneof![
-        2 => Just(Step::Pipe),
-        2 => Just(Step::Sockets),
-        1 => Just(Step::Eventfd),
-        1 => Just(Step::Regular),
-        8 => (at(), events()).prop_map(|(at, events)| Step::Add(at, events)),
-        4 => (at(), events()).prop_map(|(at, events)| Step::Modify(at, events)),
-        2 => at().prop_map(Step::Remove),
-        8 => (at(), 0..64_usize).prop_map(|(at, len)| Step::Write(at, len)),
-        6 => (at(), 1..64_usize).prop_map(|(at, len)| Step::Read(at, len)),
-        2 => at().prop_map(Step::Fill),
-        3 => at().prop_map(Step::Drain),
-        1 => at().prop_map(Step::ShutdownWrite),
-        3 => at().prop_map(Step::Dup),
-        3 => at().prop_map(Step::Close),
-        10 => Just(Step::Wait),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig {
-        failure_persistence: None,
-        max_shrink_iters: 20_000,
-        ..ProptestConfig::default()
-    })]
-    #[test]
-    fn f1_the_fake_answers_as_the_kernel_does(
-        steps in proptest::collection::vec(step(), 1..80),
-    ) {
-        let _alone = alone();
-        let mut both = Both::new();
-        for step in steps {
-            both.run(step)?;
-        }
-        both.wait()?;
-        both.wait()?;
     }
 }

@@ -1,0 +1,44 @@
+//! What a program without libc needs to begin and to end.
+//!
+//! **What.** `_start`, which the kernel jumps to; the four memory functions that the compiler calls by name; a panic
+//! handler; and `exit`. A program says `static_start::main!(main)` and has a `fn main(Arguments) -> i32`.
+//!
+//! **Invariants.** *INV-START-1*: at `_start` the stack pointer points at `argc`, after which come the arguments, a
+//! null, the environment, a null, and the auxiliary vector (`ld.so(8)`, the ABI's process initialisation). *INV-START-2*:
+//! the memory functions are written in assembly, for a loop in Rust would be compiled into a call of itself.
+//!
+//! **Why this shape.** Only what the two examples need; link with `-nostartfiles -nodefaultlibs -static -no-pie`, from
+//! the program's own `build.rs`. It all exists when panics abort, as in the workspace's release profile, and is empty
+//! otherwise, so that the workspace builds and tests as a whole.
+
+#![no_std]
+
+#[cfg(all(panic = "abort", target_arch = "x86_64"))]
+core::arch::global_asm!(include_str!("memory/x86_64.s"));
+#[cfg(all(panic = "abort", target_arch = "aarch64"))]
+core::arch::global_asm!(include_str!("memory/aarch64.s"));
+#[cfg(all(panic = "abort", target_arch = "riscv64"))]
+core::arch::global_asm!(include_str!("memory/riscv64.s"));
+
+#[cfg(panic = "abort")]
+mod start;
+
+#[cfg(panic = "abort")]
+pub use start::{Arguments, begin, exit};
+
+/// Makes `fn(Arguments) -> i32` the program: what it returns is the exit code.
+#[macro_export]
+macro_rules! main {
+    ($main:path) => {
+        #[cfg(panic = "abort")]
+        #[unsafe(no_mangle)]
+        #[allow(
+            unsafe_code,
+            reason = "`begin` is called by `_start` alone, with the stack as the kernel left it"
+        )]
+        unsafe extern "C" fn static_start_main(stack: *const usize) -> ! {
+            // SAFETY: INV-START-1: `_start` passes the stack pointer that it was entered with.
+            unsafe { $crate::begin(stack, $main) }
+        }
+    };
+}
