@@ -17,7 +17,11 @@ use std::time::Duration;
 /// ended well, and the test returns. `name` is the test's.
 pub(crate) fn alone(name: &str) -> bool {
     const ALONE: &str = "LINUX_EVENT_TEST_ALONE";
+    /// Seconds after which a process that hangs is ended by SIGALRM.
+    const PATIENCE_S: u32 = 60;
     if std::env::var_os(ALONE).is_some() {
+        // SAFETY: no pointer.
+        unsafe { libc::alarm(PATIENCE_S) };
         return true;
     }
     let program = std::env::current_exe().expect("the path of this program");
