@@ -290,6 +290,8 @@ impl<M: Model, S> Loop<M, S> {
                 if let Some(handle) = self.current.take() {
                     self.cancel(handle);
                 }
+                // It may have been mail that panicked: the next turn looks at what is left of it (INV-LOOP-3).
+                self.keep_waking();
                 resume_unwind(panic)
             }
         }
