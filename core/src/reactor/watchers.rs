@@ -135,7 +135,7 @@ where
     /// Gives the kernel a watcher it does not have under this token.
     fn register(&mut self, handle: Handle, replaces: bool, exclusive: bool) -> Result<(), Errno> {
         let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
-        let Some(entry) = storage.watchers.get_mut(handle) else {
+        let Some(entry) = storage.watchers.get(handle) else {
             return Err(Errno::ENOENT);
         };
         let (fd, wanted) = (entry.fd, entry.wanted());
@@ -157,8 +157,8 @@ where
             }
             self.stats.controls += 1;
             match self.backend.add(fd, wanted, handle) {
-                // An orphan of this very file and number: take it over.
-                Err(Errno::EEXIST) if !exclusive => {
+                // An orphan of this very file and number: take it over. But a process's is nobody else's.
+                Err(Errno::EEXIST) if !exclusive && !storage.is_of_process(fd) => {
                     self.stats.controls += 1;
                     self.backend.modify(fd, wanted, handle)
                 }
@@ -166,7 +166,9 @@ where
             }
         };
         added?;
-        entry.registered = wanted;
+        if let Some(entry) = storage.watchers.get_mut(handle) {
+            entry.registered = wanted;
+        }
         Ok(())
     }
 
