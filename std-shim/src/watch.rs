@@ -127,7 +127,10 @@ impl<B: LoopBackend, S> Watch<'_, B, S> {
         let core = &mut self.event_loop.model.core;
         let replaced = core.watcher_of(self.fd);
         let watched = core.watch_with(self.fd, self.interest, self.mode, ());
-        if let Some(old) = replaced {
+        // What contradicts itself is refused before anything is replaced.
+        if let Some(old) = replaced
+            && !core.contains(old)
+        {
             drop(self.event_loop.callbacks.vacate(old.handle()));
         }
         let watcher = watched?;
