@@ -241,6 +241,8 @@ impl<M: Model, S> Loop<M, S> {
                 if let Some(handle) = self.current.take() {
                     self.cancel(handle);
                 }
+                // A wake may have been under way, with mail that nobody has looked at: INV-LOOP-3.
+                self.wake_due = true;
                 resume_unwind(panic)
             }
         }
