@@ -418,3 +418,58 @@ fn a_full_table_is_an_error_and_the_loop_goes_on() {
     reactor.watch(number(4), Interest::READ, 4).unwrap();
     assert_eq!(reactor.live(), 5);
 }
+
+#[test]
+fn r4_a_replacement_that_is_refused_before_the_kernel_leaves_the_old_watcher_as_it_was() {
+    let mut event_loop = Loop::reactor_with(0).unwrap();
+    let (reader, mut writer) = io::pipe().unwrap();
+    writer.write_all(&[0]).unwrap();
+    let watcher = event_loop
+        .watch(&reader)
+        .on_read(|event_loop, watcher, _| {
+            event_loop.state += 1;
+            event_loop.cancel(watcher);
+        })
+        .start()
+        .unwrap();
+    let contradiction = event_loop
+        .watch(&reader)
+        .on_read(|_, _, _| ())
+        .exclusive()
+        .oneshot();
+    let refused = contradiction.start().unwrap_err();
+    assert!(matches!(refused, Error::Loop(LoopError::Invalid(_))));
+    let without_callback = event_loop.watch(&reader).priority().start().unwrap_err();
+    assert!(matches!(
+        without_callback,
+        Error::Loop(LoopError::Invalid(_))
+    ));
+    assert_eq!(event_loop.watcher_of(&reader), Some(watcher));
+    event_loop.run_once(None).unwrap();
+    assert_eq!(
+        event_loop.state, 1,
+        "the old watcher still has its callback"
+    );
+}
+
+#[test]
+fn w3_a_panic_over_one_mailbox_loses_no_mail_of_another() {
+    let mut event_loop = Loop::reactor_with(0).unwrap();
+    let first = event_loop
+        .mailbox(4, |_: &mut Loop<_, u32>, panics: bool| {
+            assert!(!panics, "on purpose")
+        })
+        .unwrap();
+    let second = event_loop
+        .mailbox(4, |event_loop, number| event_loop.state += number)
+        .unwrap();
+    second.send(1).unwrap();
+    first.send(true).unwrap();
+    let run = std::panic::AssertUnwindSafe(|| event_loop.run_once(None));
+    std::panic::catch_unwind(run).unwrap_err();
+    assert!(first.send(false).is_err(), "that one went with the panic");
+    event_loop.run_once(Some(Duration::ZERO)).unwrap();
+    assert_eq!(event_loop.state, 1);
+    drop((first, second));
+    event_loop.run().unwrap();
+}
