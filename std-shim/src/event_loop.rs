@@ -162,7 +162,7 @@ impl<M: Model, S> Loop<M, S> {
             || !self.deferred.is_empty()
             || self.rest.is_some()
             || self.wake_due
-            || (self.wakers_counted && self.model.shared().is_some_and(Shared::has_wakers))
+            || (self.wakers_counted && self.model.shared().is_some_and(Shared::is_live))
     }
 
     /// Calls `callback` in the next turn, without a timer.

@@ -33,9 +33,10 @@ impl Shared {
         Waker(self.clone())
     }
 
-    /// Whether anybody holds a waker.
-    pub(crate) fn has_wakers(&self) -> bool {
-        self.0.wakers.load(Ordering::Acquire) > 0
+    /// Whether anybody holds a waker, or woke and let go of it before the loop heard of it. In this order: who
+    /// is gone has woken before.
+    pub(crate) fn is_live(&self) -> bool {
+        self.0.wakers.load(Ordering::Acquire) > 0 || self.0.wakeup.pending() > 0
     }
 
     /// How often the user woke since the last call.
