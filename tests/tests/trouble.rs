@@ -473,3 +473,19 @@ fn w3_a_panic_over_one_mailbox_loses_no_mail_of_another() {
     drop((first, second));
     event_loop.run().unwrap();
 }
+
+#[test]
+fn w3_what_was_sent_before_the_run_is_delivered_though_every_sender_is_gone() {
+    let mut event_loop = Loop::reactor_with(0).unwrap();
+    let sender = event_loop
+        .mailbox(4, |event_loop, number| event_loop.state += number)
+        .unwrap();
+    event_loop.on_wake(|event_loop, count| event_loop.state += 10 * count as u32);
+    let waker = event_loop.waker().unwrap();
+    (1..=3).for_each(|number| sender.send(number).unwrap());
+    waker.wake();
+    drop((sender, waker));
+    event_loop.run().unwrap();
+    assert_eq!(event_loop.state, 16);
+    event_loop.run().unwrap(); // nothing is left, and nothing is waited for
+}
