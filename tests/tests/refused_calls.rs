@@ -29,7 +29,7 @@ const REFUSALS: [Errno; 5] = [
     Errno::ENOSPC,
 ];
 const POLL: Option<Duration> = Some(Duration::ZERO);
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// What a refused call is to become.
 fn expected(call: Call, errno: Errno) -> Error {

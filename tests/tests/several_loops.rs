@@ -1,6 +1,7 @@
 //! Several loops in a process: the handles of one are foreign to the others, and one that is gone leaves nothing.
 
 #![deny(unsafe_code)]
+#![allow(clippy::zombie_processes, reason = "the loops reap them")]
 
 #[path = "../src/system.rs"]
 mod system;
@@ -18,7 +19,7 @@ use linux_event::{
 
 type EventLoop = Loop<Reactor<Epoll>, u32>;
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 fn mask() -> SignalSet {
     Linux
@@ -92,7 +93,7 @@ fn a_busy_life() -> (EventLoop, Waker, Sender<u32>) {
         .unwrap();
     event_loop
         .signal([Signal::USR1, Signal::HUP], |event_loop, _| {
-            event_loop.state += 1
+            event_loop.state += 1;
         })
         .unwrap();
     let child = Command::new("true").spawn().expect("true");
@@ -176,7 +177,7 @@ impl<T: Sync> Has<T> {
 fn s3_a_loop_over_epoll_stays_on_its_thread_and_wakers_and_senders_do_not() {
     use linux_event::core::{reactor, wakeup};
 
-    const LOOPS: [bool; 6] = [
+    let loops = [
         Has::<EventLoop>::SEND,
         Has::<EventLoop>::SYNC,
         Has::<reactor::Reactor<u32>>::SEND,
@@ -184,9 +185,9 @@ fn s3_a_loop_over_epoll_stays_on_its_thread_and_wakers_and_senders_do_not() {
         Has::<reactor::Epoll>::SEND,
         Has::<reactor::Epoll>::SYNC,
     ];
-    assert_eq!(LOOPS, [false; 6]);
+    assert_eq!(loops, [false; 6]);
 
-    const SHARED: [bool; 6] = [
+    let shared = [
         Has::<Waker>::SEND,
         Has::<Waker>::SYNC,
         Has::<Sender<u32>>::SEND,
@@ -194,7 +195,7 @@ fn s3_a_loop_over_epoll_stays_on_its_thread_and_wakers_and_senders_do_not() {
         Has::<wakeup::Wakeup>::SEND,
         Has::<wakeup::Wakeup>::SYNC,
     ];
-    assert_eq!(SHARED, [true; 6]);
+    assert_eq!(shared, [true; 6]);
     // What a sender carries must be `Send` itself.
     const { assert!(!Has::<Sender<std::rc::Rc<u32>>>::SEND) };
 }

@@ -2,6 +2,7 @@
 //! that are full (R-1, R-2, R-3, R-10, T-8).
 
 #![deny(unsafe_code)]
+#![allow(clippy::zombie_processes, reason = "the loops reap them")]
 
 #[path = "../src/system.rs"]
 mod system;
@@ -153,7 +154,7 @@ fn emfile_is_a_typed_error_that_says_what_to_do_and_the_loop_goes_on() {
     }
     system::limit_descriptors(64).unwrap();
     let (reader, mut writer) = io::pipe().unwrap();
-    let mut child = Command::new("sleep").arg("3600").spawn().expect("sleep");
+    let mut child = Command::new("sleep").arg("60").spawn().expect("sleep");
     let mut event_loop = Loop::reactor_with(0u32).unwrap();
 
     let taken = take_all_descriptors();
@@ -350,12 +351,12 @@ fn r3_a_peer_that_drips_costs_a_turn_a_byte_and_no_more() {
     let mut next = 0..BYTES;
     // Every drop falls in a turn of its own.
     let drip = event_loop
-        .every(MILLI, move |_, _| match (next.next(), &mut theirs) {
-            (Some(byte), Some(peer)) => peer.write_all(&[byte]),
-            _ => {
-                theirs = None;
-                Ok(())
+        .every(MILLI, move |_, _| {
+            if let (Some(byte), Some(peer)) = (next.next(), &mut theirs) {
+                return peer.write_all(&[byte]);
             }
+            theirs = None;
+            Ok(())
         })
         .unwrap();
     event_loop.unref(drip);
@@ -457,7 +458,7 @@ fn w3_a_panic_over_one_mailbox_loses_no_mail_of_another() {
     let mut event_loop = Loop::reactor_with(0).unwrap();
     let first = event_loop
         .mailbox(4, |_: &mut Loop<_, u32>, panics: bool| {
-            assert!(!panics, "on purpose")
+            assert!(!panics, "on purpose");
         })
         .unwrap();
     let second = event_loop
