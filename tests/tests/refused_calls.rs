@@ -446,6 +446,21 @@ fn r5_an_orphan_is_got_rid_of_by_one_rebuild() {
 }
 
 #[test]
+fn r5_an_orphan_that_can_not_be_removed_by_number_is_got_rid_of_too() {
+    let probe = Probe::new();
+    let mut reactor = probed(&probe).unwrap();
+    let file = readable();
+    let _kept = system::duplicate(file.as_raw_fd()).unwrap();
+    let watcher = reactor.watch(&file, Interest::READ, 1).unwrap();
+    system::close(file.into_raw());
+    reactor.cancel(watcher); // EBADF, or ENOENT if another thread has the number by now
+    for _ in 0..3 {
+        assert_eq!(turn(&mut reactor, POLL).unwrap(), []);
+    }
+    assert_eq!((reactor.stats().rebuilds, reactor.stats().stale), (1, 1));
+}
+
+#[test]
 fn r5_a_rebuild_that_is_refused_is_tried_again_and_the_loop_goes_on() {
     for refused in [Name::EpollCreate, Name::EpollAdd] {
         for errno in REFUSALS {
