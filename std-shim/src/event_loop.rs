@@ -51,6 +51,22 @@ use crate::waker::{Closing, Shared, Waker};
 /// assert_eq!(event_loop.state, b"hello");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// A loop over epoll stays on the thread that made it, because signal masks belong to threads (S-3). Others reach it by
+/// a [`Waker`] or a [mailbox](Self::mailbox):
+///
+/// ```
+/// let mut event_loop = linux_event::Loop::reactor()?;
+/// let waker = event_loop.waker()?;
+/// std::thread::spawn(move || waker.wake());
+/// # Ok::<(), linux_event::Error>(())
+/// ```
+///
+/// ```compile_fail,E0277
+/// let mut event_loop = linux_event::Loop::reactor()?;
+/// std::thread::spawn(move || event_loop.run());
+/// # Ok::<(), linux_event::Error>(())
+/// ```
 pub struct Loop<M: Model, S = ()> {
     /// What callbacks share.
     pub state: S,

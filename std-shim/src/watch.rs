@@ -50,6 +50,27 @@ impl<B: LoopBackend, S> Watch<'_, B, S> {
     }
 
     /// Calls `callback` when reading will not block, at the end of the stream, and at a hang-up (R-3).
+    ///
+    /// A callback outlives the function that makes it, so it owns what it uses; what several callbacks use goes into
+    /// the loop's state.
+    ///
+    /// ```
+    /// # let mut event_loop = linux_event::Loop::reactor_with(Vec::<u8>::new())?;
+    /// # let (reader, _writer) = std::io::pipe()?;
+    /// event_loop.watch(&reader).on_read(|event_loop, _, _| event_loop.state.push(1)).start()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// What is borrowed from the function does not compile:
+    ///
+    /// ```compile_fail,E0597
+    /// # let mut event_loop = linux_event::Loop::reactor_with(Vec::<u8>::new())?;
+    /// # let (reader, _writer) = std::io::pipe()?;
+    /// let mut local = Vec::new();
+    /// let borrowed = &mut local;
+    /// event_loop.watch(&reader).on_read(move |_, _, _| borrowed.push(1)).start()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn on_read<R: Outcome>(
         self,
         callback: impl FnMut(&mut Loop<Reactor<B>, S>, Watcher, Ready) -> R + 'static,
