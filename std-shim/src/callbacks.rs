@@ -48,36 +48,30 @@ impl Part {
             Self::Write => Ready::WRITE,
         }
     }
-
-    const fn bit(self) -> u8 {
-        1 << self as u8
-    }
 }
 
 /// A watcher's callbacks: 64 bytes.
 pub(crate) struct WatchSlot<M: crate::Model, S> {
     /// Whose slot it is.
     watcher: Option<Watcher>,
-    /// The parts that have a callback, running or not.
-    parts: u8,
+    /// What is reported to the parts that have a callback, running or not.
+    taken: Ready,
     callbacks: [Option<ReadyCallback<M, S>>; 3],
 }
 
 impl<M: crate::Model, S> WatchSlot<M, S> {
     const VACANT: Self = Self {
         watcher: None,
-        parts: 0,
+        taken: Ready::empty(),
         callbacks: [const { None }; 3],
     };
 
     fn new(watcher: Watcher, callbacks: [Option<ReadyCallback<M, S>>; 3]) -> Self {
-        let bits = Part::ALL.map(|part| match callbacks[part as usize] {
-            Some(_) => part.bit(),
-            None => 0,
-        });
+        let parts = Part::ALL.into_iter();
+        let taken = parts.filter(|&part| callbacks[part as usize].is_some());
         Self {
             watcher: Some(watcher),
-            parts: bits[0] | bits[1] | bits[2],
+            taken: taken.map(Part::ready).collect(),
             callbacks,
         }
     }
@@ -92,32 +86,21 @@ impl<M: crate::Model, S> WatchSlot<M, S> {
     #[inline(always)]
     pub(crate) fn put_back(&mut self, part: Part, callback: ReadyCallback<M, S>) {
         let slot = &mut self.callbacks[part as usize];
-        if self.parts & part.bit() != 0 && slot.is_none() {
+        if self.taken.intersects(part.ready()) && slot.is_none() {
             *slot = Some(callback);
         }
     }
 
     /// Sets or clears a callback.
     pub(crate) fn set(&mut self, part: Part, callback: Option<ReadyCallback<M, S>>) {
-        self.parts &= !part.bit();
-        if callback.is_some() {
-            self.parts |= part.bit();
-        }
+        self.taken.set(part.ready(), callback.is_some());
         self.callbacks[part as usize] = callback;
     }
 
     /// Whether there is a callback, running or not, for everything in `asked`.
     #[inline(always)]
     pub(crate) fn takes(&self, asked: Ready) -> bool {
-        let taken = |part: Part| {
-            if self.parts & part.bit() != 0 {
-                part.ready()
-            } else {
-                Ready::empty()
-            }
-        };
-        let [error, read, write] = Part::ALL.map(taken);
-        asked.difference(error | read | write).is_empty()
+        self.taken.contains(asked)
     }
 }
 

@@ -266,7 +266,9 @@ where
     #[inline]
     pub fn enable(&mut self, watcher: Watcher, interest: Interest) -> Result<(), Error> {
         self.update(watcher, |entry| {
-            entry.interest |= interest;
+            let wanted = entry.interest | interest;
+            check(wanted, entry.mode)?;
+            entry.interest = wanted;
             reenable(entry);
             Ok(())
         })
@@ -291,6 +293,7 @@ where
     /// As [`enable`](Self::enable).
     pub fn set_interest(&mut self, watcher: Watcher, interest: Interest) -> Result<(), Error> {
         self.update(watcher, |entry| {
+            check(interest, entry.mode)?;
             entry.interest = interest;
             reenable(entry);
             Ok(())
@@ -304,6 +307,7 @@ where
     pub fn set_mode(&mut self, watcher: Watcher, mode: Mode) -> Result<(), Error> {
         self.update(watcher, |entry| {
             // A change to or from exclusive is DEL and ADD; the flush sees the old bits in `registered`.
+            check(entry.interest, mode)?;
             entry.mode = mode;
             entry.state |= State::FORCE;
             reenable(entry);
@@ -337,6 +341,7 @@ where
         self.change(watcher.handle(), |entry| entry.state |= State::SUPPRESSED);
     }
 
+    /// Changes a watcher; `change` either does so or refuses, and then has changed nothing.
     #[inline]
     fn update(
         &mut self,
@@ -350,13 +355,8 @@ where
         let Some(entry) = storage.watchers.get_mut(watcher.handle()) else {
             return Err(Error::Stale);
         };
-        let before = (entry.interest, entry.mode, entry.state);
         let was_live = entry.is_live_watcher();
         change(entry)?;
-        if let Err(error) = check(entry.interest, entry.mode) {
-            (entry.interest, entry.mode, entry.state) = before;
-            return Err(error);
-        }
         self.live -= u32::from(was_live);
         self.live += u32::from(entry.is_live_watcher());
         storage.note_change(watcher.handle().index());
