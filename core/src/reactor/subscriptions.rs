@@ -71,7 +71,8 @@ where
     /// Subscribes to signals, through one signalfd a loop (`signalfd(2)`, S-1).
     ///
     /// The signals are blocked **for the calling thread**; a thread that was started before does not block them, and
-    /// the process dies of what arrives there. So subscribe before starting threads (S-3). Several subscriptions of
+    /// the process dies of what arrives there. So subscribe before starting threads (S-3). Let one loop of a thread have
+    /// a signal: of two, each would hear of a part, and the first to go would unblock it for both. Several subscriptions of
     /// one signal all hear of it, in the order they were made; the mask is restored when the last is cancelled (S-2).
     ///
     /// # Errors

@@ -418,6 +418,20 @@ where
         self.pending |= Pending::FAILURES;
     }
 
+    /// Forgets that failures are to be delivered when all of them were: a turn that was not drained leaves no empty
+    /// one behind.
+    pub(super) fn settle_failures(&mut self) {
+        let storage: &Storage<_, W, T, _> = self.storage.borrow();
+        if self.pending.contains(Pending::FAILURES)
+            && !storage
+                .watchers
+                .iter()
+                .any(|(_, entry)| entry.state.contains(State::FAILED))
+        {
+            self.pending -= Pending::FAILURES;
+        }
+    }
+
     /// The next watcher whose registration failed and that has not heard of it.
     pub(super) fn next_failure(&mut self) -> Option<Event<D>> {
         if !self.pending.contains(Pending::FAILURES) {
