@@ -10,6 +10,8 @@
 //! **Why this shape.** The engine yields values; the loop adds closures and nothing else. Callbacks get the loop as
 //! `&mut`, and the state that they share is a field of it: no `Rc<RefCell>`.
 
+#![forbid(unsafe_code)]
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -1,5 +1,7 @@
 //! Signals and processes of a loop.
 
+#![forbid(unsafe_code)]
+
 use linux_event_core::errno::Errno;
 use linux_event_core::error::Error as LoopError;
 use linux_event_core::handle::{ProcessWatch, Subscription};

@@ -1,5 +1,7 @@
 //! Watching descriptors: what only a loop of the reactor model can do.
 
+#![forbid(unsafe_code)]
+
 use std::os::fd::{AsFd, AsRawFd};
 
 use linux_event_core::errno::Errno;

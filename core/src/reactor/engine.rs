@@ -77,7 +77,7 @@ pub struct Reactor<
     pub(super) storage: S,
     pub(super) backend: B,
     clock: Clock,
-    pub(super) orphans: super::watchers::Orphans,
+    pub(super) orphans: super::orphans::Orphans,
     pub(super) delivery: Delivery,
     data: PhantomData<D>,
 }
@@ -172,7 +172,7 @@ where
             clock,
             pending: Pending::empty(),
             live: 0,
-            orphans: super::watchers::Orphans::NONE,
+            orphans: super::orphans::Orphans::NONE,
             stats: Stats::default(),
             delivery: Delivery::new(),
             data: PhantomData,
