@@ -60,8 +60,9 @@ impl<T> Place<T> {
 /// An implementor vouches that memory of zeroes, of the type's size and alignment, is a valid value of it.
 pub unsafe trait Zeroed {}
 
-// SAFETY: INV-STORE-1: tables and queues are integers, arrays of integers, and cells whose vacant form has the tag 0;
-// `Storage::new` writes nothing but zeroes, and the test below compares.
+// SAFETY: INV-STORE-1, INV-TABLE-1, INV-TIMER-1: tables and queues are integers, arrays of integers, and slots with the
+// tag first (`repr(u8)`), where 0 is a vacant one that holds integers at most: neither `D` nor `P` is there, whatever
+// they are. The test below makes one of zeroes, of types that have no zero, and uses it.
 unsafe impl<D, const W: usize, const T: usize, P> Zeroed for Storage<D, W, T, P> {}
 
 // SAFETY: INV-TIMER-1: an empty queue is all zero bytes; the test below makes one of zeroes and uses it.
@@ -85,6 +86,38 @@ mod tests {
     fn zeroed_box<T: Zeroed>() -> Box<T> {
         // SAFETY: `T: Zeroed` vouches that zeroes are a value of `T`.
         unsafe { Box::<T>::new_zeroed().assume_init() }
+    }
+
+    #[test]
+    fn a_storage_of_zeroes_is_an_empty_storage() {
+        use crate::reactor::{Epoll, Interest, Reactor};
+        /// Neither has a zero, one is aligned to more than anything beside it.
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        #[repr(align(256))]
+        struct Odd(core::num::NonZeroU64, &'static str);
+        type Tables<D> = Storage<D, 4, 4>;
+        fn zeroes<D>(storage: &Tables<D>) -> bool {
+            let start = core::ptr::from_ref(storage).cast::<u8>();
+            // SAFETY: every byte of a box of zeroes is initialised, and nothing was written to it.
+            let bytes = unsafe { core::slice::from_raw_parts(start, size_of::<Tables<D>>()) };
+            bytes.iter().all(|&byte| byte == 0)
+        }
+        let fresh = zeroed_box::<Tables<Odd>>();
+        assert!(zeroes(&fresh));
+        let uninhabited = zeroed_box::<Tables<core::convert::Infallible>>();
+        assert!(zeroes(&uninhabited));
+        drop(uninhabited); // nothing in it is dropped
+        if cfg!(miri) {
+            return;
+        }
+        let mut reactor: Reactor<Odd, 4, 4, Epoll, Box<Tables<Odd>>> =
+            Reactor::with_storage(Epoll::new().unwrap(), fresh);
+        let data = Odd(core::num::NonZeroU64::MIN, "data");
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&reader);
+        let watcher = reactor.watch(fd, Interest::READ, data).unwrap();
+        assert_eq!(reactor.data(watcher), Some(data));
+        assert!(reactor.cancel(watcher) && !reactor.cancel(watcher));
     }
 
     #[test]

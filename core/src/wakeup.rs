@@ -113,8 +113,13 @@ impl<K: Kernel> Wakeup<K> {
     }
 
     fn signal(&self, eventfd: BorrowedFd<'_>) {
-        // The one error that can be is EAGAIN, of a full counter, and a full counter is readable.
-        let _ = self.eventfd.kernel().write(eventfd, &1u64.to_ne_bytes());
+        let kernel = self.eventfd.kernel();
+        let one = 1u64.to_ne_bytes();
+        // The one error that can be is EAGAIN, of a full counter. It is readable, but that is no edge: empty it.
+        if kernel.write(eventfd, &one) == Err(Errno::EAGAIN) {
+            let _ = kernel.read(eventfd, &mut [0; 8]);
+            let _ = kernel.write(eventfd, &one);
+        }
     }
 }
 

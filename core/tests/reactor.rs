@@ -67,3 +67,21 @@ fn r1_due_timers_that_were_left_are_the_next_turns() {
         assert_eq!(data, expected);
     }
 }
+
+/// a failed registration that was told, in a turn that was not drained, leaves no empty turn either.
+#[test]
+fn r1_a_failure_that_was_told_leaves_no_empty_turn() {
+    let mut reactor: Reactor<u8, 4, 4> = Reactor::new(Epoll::new().unwrap());
+    let (ours, theirs) = Linux.socketpair(SocketKind::Stream).unwrap();
+    let watcher = reactor.watch(&ours, Interest::READ, 1).unwrap();
+    drop(ours);
+    reactor.enable(watcher, Interest::WRITE).unwrap();
+    reactor.wait(None).unwrap();
+    assert!(matches!(reactor.next(), Some(Event::Ready { data: 1, .. })));
+    assert!(reactor.watch_error(watcher).is_some());
+    let deadline = reactor.read_clock() + Duration::from_millis(2);
+    reactor.at(deadline, 2).unwrap();
+    reactor.wait(None).unwrap();
+    assert!(matches!(reactor.next(), Some(Event::Timer { data: 2, .. })));
+    drop(theirs);
+}

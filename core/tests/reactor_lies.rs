@@ -356,13 +356,28 @@ fn a_lying_backend_does_no_harm() {
 }
 
 /// The clock of a fake, or of a backend that lies: it shows what it is told.
-struct Clocked<'a>(&'a Cell<u64>);
+struct Clocked<'a> {
+    now: &'a Cell<u64>,
+    /// Reports the next wait finds.
+    reports: Vec<Report>,
+    refuses_adds: bool,
+}
+
+impl<'a> Clocked<'a> {
+    fn new(now: &'a Cell<u64>) -> Self {
+        Self {
+            now,
+            reports: Vec::new(),
+            refuses_adds: false,
+        }
+    }
+}
 
 impl Backend for Clocked<'_> {
     type Process = RawFd;
 
     fn now(&self) -> Instant {
-        Instant::from_nanos(self.0.get())
+        Instant::from_nanos(self.now.get())
     }
 
     fn is_owner(&self) -> bool {
@@ -370,6 +385,9 @@ impl Backend for Clocked<'_> {
     }
 
     fn add(&mut self, _: RawFd, _: u32, _: Handle) -> Result<(), Errno> {
+        if self.refuses_adds {
+            return Err(Errno::ENOMEM);
+        }
         Ok(())
     }
 
@@ -390,11 +408,11 @@ impl Backend for Clocked<'_> {
     }
 
     fn next(&mut self) -> Option<Report> {
-        None
+        self.reports.pop()
     }
 
     fn has_next(&self) -> bool {
-        false
+        !self.reports.is_empty()
     }
 
     fn arm(&mut self, _: Option<Instant>) -> Result<(), Error> {
@@ -426,7 +444,7 @@ impl Backend for Clocked<'_> {
 #[test]
 fn t6_a_period_at_the_end_of_time_ends_its_turn() {
     let now = Cell::new(0);
-    let mut reactor: Reactor<(), 1, 2, Clocked<'_>> = Reactor::new(Clocked(&now));
+    let mut reactor: Reactor<(), 1, 2, Clocked<'_>> = Reactor::new(Clocked::new(&now));
     reactor
         .every_from(Instant::ZERO, Duration::from_nanos(1), ())
         .unwrap();
@@ -439,4 +457,32 @@ fn t6_a_period_at_the_end_of_time_ends_its_turn() {
         assert!(expirations >= 1);
         assert_eq!(reactor.next(), None, "once a turn");
     }
+}
+
+/// C-1: a process that a rebuilt interest list does not take is told of, not waited for without end.
+#[test]
+fn c1_a_process_that_can_not_be_carried_over_is_an_event_with_an_error() {
+    let now = Cell::new(0);
+    let mut reactor: Reactor<u8, 2, 2, Clocked<'_>> = Reactor::new(Clocked::new(&now));
+    let process = reactor.process(7, true, 9).unwrap();
+    // An orphan that nothing can be known of makes the engine start over.
+    let orphan = Handle::new(1 << 19, Tag::Watcher, 1);
+    reactor.backend_mut().reports = vec![Report {
+        token: orphan.raw(),
+        events: 1,
+    }];
+    reactor.wait(None).unwrap();
+    assert_eq!(reactor.next(), None);
+    reactor.backend_mut().refuses_adds = true;
+    reactor.wait(None).unwrap();
+    assert_eq!(
+        reactor.next(),
+        Some(Event::Exit {
+            process,
+            pid: 7,
+            status: Err(Errno::ENOMEM),
+            data: 9
+        })
+    );
+    assert_eq!((reactor.next(), reactor.live()), (None, 0));
 }

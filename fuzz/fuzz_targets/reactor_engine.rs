@@ -27,7 +27,11 @@ enum Step {
     Drain(u8),
     Close(u8),
     Dup(u8),
-    Watch { fd: u8, interest: u8, mode: u8 },
+    Watch {
+        fd: u8,
+        interest: u8,
+        mode: u8,
+    },
     Cancel(u8),
     CancelStale(u8),
     Enable(u8, u8),
@@ -108,12 +112,18 @@ impl Oracle {
 
     fn watcher(&self, at: u8) -> Option<Watcher> {
         let len = self.watched.len();
-        self.watched.keys().copied().nth(usize::from(at) % len.max(1))
+        self.watched
+            .keys()
+            .copied()
+            .nth(usize::from(at) % len.max(1))
     }
 
     fn timer(&self, at: u8) -> Option<TimerId> {
         let len = self.timers.len();
-        self.timers.keys().copied().nth(usize::from(at) % len.max(1))
+        self.timers
+            .keys()
+            .copied()
+            .nth(usize::from(at) % len.max(1))
     }
 
     fn step(&mut self, step: Step) {
@@ -179,11 +189,15 @@ impl Oracle {
             Step::Enable(at, bits) => self.change(at, |reactor, watcher, watched| {
                 watched.interest |= interest_of(bits);
                 watched.spent = false;
-                reactor.enable(watcher, interest_of(bits)).expect("it lives");
+                reactor
+                    .enable(watcher, interest_of(bits))
+                    .expect("it lives");
             }),
             Step::Disable(at, bits) => self.change(at, |reactor, watcher, watched| {
                 watched.interest -= interest_of(bits);
-                reactor.disable(watcher, interest_of(bits)).expect("it lives");
+                reactor
+                    .disable(watcher, interest_of(bits))
+                    .expect("it lives");
             }),
             Step::Rearm(at) => self.change(at, |reactor, watcher, watched| {
                 watched.spent = false;
@@ -264,7 +278,11 @@ impl Oracle {
             };
             assert!(self.watched.insert(watcher, entry).is_none());
         } else {
-            assert_eq!(self.watched.len(), WATCHERS, "only a full table refuses an open pipe");
+            assert_eq!(
+                self.watched.len(),
+                WATCHERS,
+                "only a full table refuses an open pipe"
+            );
         }
     }
 
@@ -340,13 +358,19 @@ impl Oracle {
     }
 
     fn ready(&mut self, watcher: Watcher, ready: Ready, data: u32) {
-        let watched = self.watched.get_mut(&watcher).expect("R-6: only the living");
+        let watched = self
+            .watched
+            .get_mut(&watcher)
+            .expect("R-6: only the living");
         assert_eq!(data, watched.data, "its own data");
         let asked = Ready::from(watched.interest) | Ready::HANGUP;
         assert!(!ready.is_empty() && asked.contains(ready), "R-3: {ready:?}");
         assert!(ready != Ready::HANGUP);
         // A registration that failed is told apart from what it reported before.
-        assert!(!watched.spent || watched.closed, "R-7: once between two enables");
+        assert!(
+            !watched.spent || watched.closed,
+            "R-7: once between two enables"
+        );
         if watched.mode.contains(Mode::ONESHOT) {
             watched.spent = true;
         }
@@ -354,10 +378,16 @@ impl Oracle {
 
     fn fired(&mut self, timer: TimerId, deadline: Instant, expirations: u64, data: u32) {
         let now = self.reactor.now();
-        let armed = self.timers.get_mut(&timer).expect("T-5, T-7: only the armed");
+        let armed = self
+            .timers
+            .get_mut(&timer)
+            .expect("T-5, T-7: only the armed");
         assert_eq!((armed.data, armed.deadline), (data, deadline));
         assert!(deadline <= now, "T-8: never early");
-        assert!(armed.turn != self.turn, "T-4: not in the turn it was made in");
+        assert!(
+            armed.turn != self.turn,
+            "T-4: not in the turn it was made in"
+        );
         let key = (armed.deadline, armed.order);
         assert!(self.last_fired.is_none_or(|last| last < key), "T-3");
         self.last_fired = Some(key);

@@ -56,8 +56,8 @@ fuzz_target!(|input: Input| {
             }
             Step::Forge(raw) => {
                 let found = table.find(raw).map(|(handle, value)| (handle, *value));
-                let expected = Handle::from_raw(raw)
-                    .and_then(|handle| Some((handle, *model.get(&handle)?)));
+                let expected =
+                    Handle::from_raw(raw).and_then(|handle| Some((handle, *model.get(&handle)?)));
                 assert_eq!(found, expected);
             }
             Step::Change(at, to) if !live.is_empty() => {

@@ -47,7 +47,10 @@ fuzz_target!(|steps: Vec<Step>| {
                 made += 1;
             }
             Step::Cancel(at) if !order.is_empty() => {
-                let key = *order.keys().nth(usize::from(at) % order.len()).expect("one");
+                let key = *order
+                    .keys()
+                    .nth(usize::from(at) % order.len())
+                    .expect("one");
                 let id = order.remove(&key).expect("it is there");
                 keys.remove(&id);
                 assert!(queue.cancel(id).is_some());
@@ -61,7 +64,10 @@ fuzz_target!(|steps: Vec<Step>| {
                 assert!(queue.deadline(id).is_none());
             }
             Step::Reschedule(at, to) if !order.is_empty() => {
-                let key = *order.keys().nth(usize::from(at) % order.len()).expect("one");
+                let key = *order
+                    .keys()
+                    .nth(usize::from(at) % order.len())
+                    .expect("one");
                 let id = order.remove(&key).expect("it is there");
                 let to = u64::from(to % 16);
                 assert!(queue.reschedule(id, Instant::from_nanos(to)));

@@ -9,6 +9,8 @@
 //! **Why this shape.** Taking a callback out for its call is what lets it have the loop to itself, without `RefCell`
 //! and without `Rc`. Moving a box out and in is four words.
 
+#![forbid(unsafe_code)]
+
 use linux_event_core::handle::{Handle, ProcessWatch, Subscription, TimerId, Watcher};
 use linux_event_core::reactor::Ready;
 

@@ -1,5 +1,7 @@
 //! Errors of a loop with closures.
 
+#![forbid(unsafe_code)]
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;

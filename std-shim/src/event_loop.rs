@@ -10,6 +10,8 @@
 //! **Why this shape.** The engine yields values; the loop adds closures and nothing else. Callbacks get the loop as
 //! `&mut`, and the state that they share is a field of it: no `Rc<RefCell>`.
 
+#![forbid(unsafe_code)]
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -51,6 +53,22 @@ use crate::waker::{Closing, Shared, Waker};
 /// assert_eq!(event_loop.state, b"hello");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// A loop over epoll stays on the thread that made it, because signal masks belong to threads (S-3). Others reach it by
+/// a [`Waker`] or a [mailbox](Self::mailbox):
+///
+/// ```
+/// let mut event_loop = linux_event::Loop::reactor()?;
+/// let waker = event_loop.waker()?;
+/// std::thread::spawn(move || waker.wake());
+/// # Ok::<(), linux_event::Error>(())
+/// ```
+///
+/// ```compile_fail,E0277
+/// let mut event_loop = linux_event::Loop::reactor()?;
+/// std::thread::spawn(move || event_loop.run());
+/// # Ok::<(), linux_event::Error>(())
+/// ```
 pub struct Loop<M: Model, S = ()> {
     /// What callbacks share.
     pub state: S,
@@ -72,6 +90,8 @@ pub struct Loop<M: Model, S = ()> {
     rest: Option<(Watcher, Ready)>,
     /// A wake was fetched and is not delivered: INV-LOOP-3.
     wake_due: bool,
+    /// A wake is being delivered.
+    waking: bool,
     /// INV-LOOP-4.
     kept: bool,
     /// The turn that began with what was due of a wake: mail and wakes that come in it are the next turn's.
@@ -94,6 +114,7 @@ impl<M: Model, S> Loop<M, S> {
             current: None,
             rest: None,
             wake_due: false,
+            waking: false,
             kept: false,
             wake_turn: 0,
         }
@@ -284,9 +305,14 @@ impl<M: Model, S> Loop<M, S> {
         // don't panic half-way, and what was being called is cancelled.
         let result = catch_unwind(AssertUnwindSafe(|| turns(self)));
         self.running = false;
+        // It was for this run, which has ended, for whatever reason.
+        self.stopping = false;
         match result {
             Ok(result) => result,
             Err(panic) => {
+                if std::mem::take(&mut self.waking) {
+                    self.keep_waking(); // there may be mail and wakes that the panic kept
+                }
                 if let Some(handle) = self.current.take() {
                     self.cancel(handle);
                 }
@@ -406,7 +432,9 @@ impl<M: Model, S> Loop<M, S> {
 
     fn dispatch_wake(&mut self) -> Result<(), BoxError> {
         self.wake_due = false;
+        self.waking = true;
         let called = self.deliver_wake();
+        self.waking = false;
         // Whoever stops the loop from outside wakes it after having said so: no turn need ask.
         self.stopping |= self.model.shared().is_some_and(Shared::take_stop);
         self.kept = self.has_kept();
@@ -416,12 +444,16 @@ impl<M: Model, S> Loop<M, S> {
     /// A wake: first the mail that came with it, then the callback.
     fn deliver_wake(&mut self) -> Result<(), BoxError> {
         for index in 0..self.mail.len() {
-            let Some(mut callback) = self.mail[index].take() else {
+            let Some(mut callback) = self.mail.get_mut(index).and_then(Option::take) else {
                 continue;
             };
             let open = callback(self);
             if !matches!(open, Ok(false)) {
-                self.mail[index] = Some(callback);
+                match self.mail.get_mut(index) {
+                    Some(place @ None) => *place = Some(callback),
+                    // It has made another mailbox, which got the place.
+                    _ => self.mail.push(Some(callback)),
+                }
             }
             if open.is_err() || self.stopping {
                 self.wake_due = true; // the rest with the next turn

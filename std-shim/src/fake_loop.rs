@@ -1,5 +1,7 @@
 //! Loops over the fake.
 
+#![forbid(unsafe_code)]
+
 use linux_event_core::sys::{AsRawFd, RawFd};
 
 use crate::event_loop::Loop;

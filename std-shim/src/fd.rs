@@ -2,7 +2,7 @@
 //!
 //! **What.** The core has its own borrowed descriptor, because it knows no `std`; [`as_std`] turns one into the other.
 //!
-//! **Why this shape.** One of the two files of this crate with `unsafe` in it.
+//! **Why this shape.** One of the three files of this crate with `unsafe` in it.
 
 #![allow(unsafe_code)]
 

@@ -3,6 +3,8 @@
 //! **What.** [`Loop::mailbox`] gives a [`Sender`] for other threads; what they send arrives in a callback on the
 //! loop's thread (W-3). The capacity is fixed: a full mailbox gives the value back, and a sender never blocks.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,5 +1,7 @@
 //! How loops are made.
 
+#![forbid(unsafe_code)]
+
 use std::os::fd::{AsFd, BorrowedFd};
 
 use linux_event_core::clock::Instant;

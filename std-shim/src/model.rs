@@ -6,6 +6,8 @@
 //!
 //! **Why this shape.** A sealed trait of plain delegation: no `dyn`, nothing to configure at run time.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! Signals and processes of a loop.
 
+#![forbid(unsafe_code)]
+
 use linux_event_core::errno::Errno;
 use linux_event_core::error::Error as LoopError;
 use linux_event_core::handle::{ProcessWatch, Subscription};
@@ -89,7 +91,8 @@ impl<M: Model, S> Loop<M, S> {
     ///
     /// **Subscribe before you start threads.** The signals are blocked for the calling thread, and for the threads
     /// that it starts from then on. A thread that was there before does not block them: what arrives there has its
-    /// default action, which for most is the end of the process (S-3). Children inherit the mask too: unblock it in
+    /// default action, which for most is the end of the process (S-3). Let one loop of a thread have a signal: of two,
+    /// each would hear of a part, and the first to go would unblock it for both. Children inherit the mask too: unblock it in
     /// them.
     ///
     /// ```

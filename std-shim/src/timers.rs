@@ -1,5 +1,7 @@
 //! Timers of a loop: `after`, `at`, `every`.
 
+#![forbid(unsafe_code)]
+
 use std::time::Duration;
 
 use linux_event_core::clock::Instant;

@@ -3,6 +3,8 @@
 //! **What.** [`Waker`] is `Send`, `Sync` and cheap to clone; it ends the loop's wait (rules W-1, W-2). While one is
 //! held outside the loop, the loop runs on: it may still be woken.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;

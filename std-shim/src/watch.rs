@@ -1,5 +1,7 @@
 //! Watching descriptors: what only a loop of the reactor model can do.
 
+#![forbid(unsafe_code)]
+
 use std::os::fd::{AsFd, AsRawFd};
 
 use linux_event_core::errno::Errno;
@@ -50,6 +52,27 @@ impl<B: LoopBackend, S> Watch<'_, B, S> {
     }
 
     /// Calls `callback` when reading will not block, at the end of the stream, and at a hang-up (R-3).
+    ///
+    /// A callback outlives the function that makes it, so it owns what it uses; what several callbacks use goes into
+    /// the loop's state.
+    ///
+    /// ```
+    /// # let mut event_loop = linux_event::Loop::reactor_with(Vec::<u8>::new())?;
+    /// # let (reader, _writer) = std::io::pipe()?;
+    /// event_loop.watch(&reader).on_read(|event_loop, _, _| event_loop.state.push(1)).start()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// What is borrowed from the function does not compile:
+    ///
+    /// ```compile_fail,E0597
+    /// # let mut event_loop = linux_event::Loop::reactor_with(Vec::<u8>::new())?;
+    /// # let (reader, _writer) = std::io::pipe()?;
+    /// let mut local = Vec::new();
+    /// let borrowed = &mut local;
+    /// event_loop.watch(&reader).on_read(move |_, _, _| borrowed.push(1)).start()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn on_read<R: Outcome>(
         self,
         callback: impl FnMut(&mut Loop<Reactor<B>, S>, Watcher, Ready) -> R + 'static,
@@ -128,15 +151,12 @@ impl<B: LoopBackend, S> Watch<'_, B, S> {
         let replaced = core.watcher_of(self.fd);
         let watched = core.watch_with(self.fd, self.interest, self.mode, ());
         // A watcher that was refused before the kernel was asked replaces nothing.
-        if let Some(old) = replaced.filter(|&old| !core.contains(old)) {
-            drop(self.event_loop.callbacks.vacate_watch(old));
-        }
+        let gone = replaced.filter(|&old| !core.contains(old));
+        let callbacks = &mut self.event_loop.callbacks;
+        // Dropped when all is in its place: they are the user's, and may panic.
+        let _replaced = gone.map(|old| callbacks.vacate_watch(old));
         let watcher = watched?;
-        drop(
-            self.event_loop
-                .callbacks
-                .fill_watch(watcher, self.callbacks),
-        );
+        let _left = callbacks.fill_watch(watcher, self.callbacks);
         Ok(watcher)
     }
 }

@@ -112,7 +112,7 @@ fn to_sigset(set: SignalSet) -> libc::sigset_t {
     // SAFETY: a sigset of zeroes is an empty one, and `sigaddset` changes nothing but it.
     unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
-        for signal in set.iter() {
+        for signal in set {
             libc::sigaddset(&raw mut all, signal.raw());
         }
         all

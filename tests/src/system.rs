@@ -36,6 +36,7 @@ pub(crate) fn alone(name: &str) -> bool {
     );
     assert!(output.status.success(), "{stdout}\n{stderr}");
     assert!(stdout.contains("1 passed"), "there is no test {name}");
+    eprint!("{stderr}"); // what it had to say, as less than a test wants
     false
 }
 

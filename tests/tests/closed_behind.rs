@@ -2,6 +2,7 @@
 //! by other files and by the loop's own.
 
 #![deny(unsafe_code)]
+#![allow(clippy::zombie_processes, reason = "the reactor reaps them")]
 
 #[path = "../src/counting.rs"]
 mod counting;

@@ -1,8 +1,8 @@
 //! C-1: the end of processes.
 
 use linux_event::core::errno::Errno;
-use linux_event::{Exit, ExitStatus, LoopError};
-use linux_event_tests::{LoopOf, Machine, conformance, finish, turn};
+use linux_event::{Exit, ExitStatus, Loop, LoopError};
+use linux_event_tests::{LoopOf, Machine, OnFake, conformance, finish, turn};
 
 type Exits = Vec<Exit>;
 
@@ -149,5 +149,41 @@ conformance! {
             assert_eq!(W::of(&mut event_loop).reap(pid), ExitStatus::Exited(0));
         }
         finish::<W, _>(event_loop);
+    }
+}
+
+/// On the kernel it is in `numbers.rs`.
+#[test]
+fn r5_a_stale_watcher_can_not_touch_the_process_that_has_its_number() {
+    for cancelled in [true, false] {
+        let mut event_loop = Loop::fake_reactor_with(Exits::new());
+        let pid = event_loop.fake_mut().spawn();
+        let (reader, _) = event_loop.fake_mut().pipe().unwrap();
+        let watcher = event_loop
+            .watch(&reader)
+            .on_read(|_, _, _| ())
+            .start()
+            .unwrap();
+        event_loop.fake_mut().close(reader).unwrap();
+        event_loop
+            .pid(pid.unsigned_abs(), |l, exit| l.state.push(exit))
+            .unwrap();
+        if cancelled {
+            assert!(event_loop.cancel(watcher));
+        } else {
+            event_loop.rearm(watcher).unwrap();
+        }
+        turn::<OnFake, _>(&mut event_loop);
+        event_loop
+            .fake_mut()
+            .exit(pid, ExitStatus::Exited(5))
+            .unwrap();
+        turn::<OnFake, _>(&mut event_loop);
+        let [exit] = event_loop.state[..] else {
+            panic!("{:?}", event_loop.state)
+        };
+        assert_eq!(exit.status, Ok(Some(ExitStatus::Exited(5))));
+        assert_eq!(event_loop.cancel(watcher), !cancelled);
+        finish::<OnFake, _>(event_loop);
     }
 }

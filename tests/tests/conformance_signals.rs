@@ -144,9 +144,10 @@ conformance! {
         W::of(&mut event_loop).raise(Signal::USR1);
         assert!(event_loop.cancel(subscription) && !event_loop.cancel(subscription));
         assert!(W::of(&mut event_loop).mask().contains(Signal::USR1), "it would strike");
-        assert!(!event_loop.is_live());
+        assert!(event_loop.is_live(), "there is something still to hear of");
         event_loop.run_once(None).unwrap();
         assert_eq!(event_loop.state, [("", Signal::USR1, 1)]);
+        assert!(!event_loop.is_live());
         assert_eq!(W::of(&mut event_loop).mask(), mask);
         assert!(!event_loop.contains(subscription));
         turn::<W, _>(&mut event_loop);
@@ -182,6 +183,34 @@ conformance! {
         assert_eq!(event_loop.state.last(), Some(&("new", Signal::USR1, 1)));
         event_loop.cancel(new);
         finish::<W, _>(event_loop);
+    }
+
+    fn s3_a_signal_for_a_subscription_made_in_the_turn_that_fetches_it_is_not_lost<W>() {
+        let mut event_loop = W::looping(Heard::new());
+        event_loop.signal("USR1", hear::<W>("old")).unwrap();
+        W::of(&mut event_loop).raise(Signal::USR1);
+        event_loop.after(std::time::Duration::ZERO, |l: &mut LoopOf<W, Heard>| {
+            l.signal("USR2", hear::<W>("new")).unwrap();
+            W::of(l).raise(Signal::USR2);
+        }).unwrap();
+        for _ in 0..3 {
+            turn::<W, _>(&mut event_loop);
+        }
+        assert_eq!(event_loop.state, [("old", Signal::USR1, 1), ("new", Signal::USR2, 1)]);
+    }
+
+    fn s3_a_turn_ends_although_every_subscriber_makes_another<W>() {
+        fn again<W: linux_event_tests::World>(l: &mut LoopOf<W, u32>, _: SignalEvent) {
+            l.state += 1;
+            l.signal("USR1", again::<W>).unwrap();
+        }
+        let mut event_loop = W::looping(0);
+        event_loop.signal("USR1", again::<W>).unwrap();
+        for expected in [1, 3, 7] {
+            W::of(&mut event_loop).raise(Signal::USR1);
+            turn::<W, _>(&mut event_loop);
+            assert_eq!(event_loop.state, expected);
+        }
     }
 
     fn r2_a_signal_subscription_keeps_running_and_stop_loses_no_signal<W>() {

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use linux_event::core::reactor::Event;
-use linux_event::{Error, Interest, LoopError};
+use linux_event::{Error, Interest, LoopError, Mode};
 use linux_event_tests::{
     LONG, Log, LoopOf, MILLI, Machine, conformance, finish, note, panic_quietly, turn, waiting_turn,
 };
@@ -59,6 +59,31 @@ conformance! {
         assert_eq!((reactor.next(), reactor.stats().waits), (None, 1));
     }
 
+    fn r1_values_left_over_are_kept_also_by_a_turn_with_a_timeout_and_a_timer<W>() {
+        for armed in [false, true] {
+            let mut reactor = W::values::<u32>();
+            let (one, other) = W::around(&mut reactor).socketpair();
+            W::around(&mut reactor).put(one, b"x");
+            W::around(&mut reactor).put(other, b"x");
+            reactor.watch_with(one, Interest::READ, Mode::EDGE, 1).unwrap();
+            reactor.watch_with(other, Interest::READ, Mode::EDGE, 2).unwrap();
+            if armed {
+                reactor.after(LONG, 3).unwrap();
+            }
+            let begin = reactor.read_clock();
+            let mut heard = 0;
+            for _ in 0..2 {
+                reactor.wait(Some(LONG)).unwrap();
+                let Some(Event::Ready { data, .. }) = reactor.next() else {
+                    panic!("no event")
+                };
+                heard += data;
+            }
+            assert_eq!((heard, reactor.next()), (3, None), "each edge once");
+            assert!(reactor.read_clock().since(begin) < LONG);
+        }
+    }
+
     fn r1_the_callers_timeout_ends_the_wait_when_it_is_sooner<W>() {
         let mut event_loop = W::looping(Log::new());
         let begin = event_loop.read_clock();
@@ -77,7 +102,7 @@ conformance! {
         let timer = event_loop.after(LONG, |_| ()).unwrap();
         event_loop.stop();
         event_loop.run_once(None).unwrap();
-        event_loop.defer(|l| l.stop());
+        event_loop.defer(LoopOf::<W, _>::stop);
         event_loop.run().unwrap();
         assert!(event_loop.read_clock().since(begin) < LONG);
         event_loop.cancel(timer);

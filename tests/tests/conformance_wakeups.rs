@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread;
 
 use linux_event::{LoopError, SendError, Waker};
-use linux_event_tests::{LONG, Log, LoopOf, World, conformance, finish, turn};
+use linux_event_tests::{LONG, Log, LoopOf, World, conformance, finish, panic_quietly, turn};
 
 /// Runs `work` in another thread, and the loop beside it; where time is virtual, after it.
 fn beside<W: World, S>(event_loop: &mut LoopOf<W, S>, work: impl FnOnce() + Send + 'static) {
@@ -219,6 +219,25 @@ conformance! {
         drop((one, other));
         event_loop.run().unwrap();
         assert_eq!(event_loop.state, ["other", "one"]);
+        finish::<W, _>(event_loop);
+    }
+
+    fn r2_a_panic_in_one_mailbox_loses_nothing_of_the_others<W>() {
+        let mut event_loop = W::looping(Log::new());
+        event_loop.on_wake(|l: &mut LoopOf<W, Log>, _| l.state.push("wake"));
+        let bad = event_loop.mailbox(4, |_, ()| panic_quietly()).unwrap();
+        let good = event_loop.mailbox(4, |l: &mut LoopOf<W, Log>, ()| l.state.push("mail")).unwrap();
+        let waker = event_loop.waker().unwrap();
+        bad.send(()).unwrap();
+        good.send(()).unwrap();
+        waker.wake();
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| event_loop.run()));
+        assert!(caught.is_err());
+        assert!(matches!(bad.send(()), Err(SendError::Closed(()))), "its callback is gone");
+        turn::<W, _>(&mut event_loop);
+        assert_eq!(event_loop.state, ["mail", "wake"]);
+        drop((bad, good, waker));
+        event_loop.run().unwrap();
         finish::<W, _>(event_loop);
     }
 

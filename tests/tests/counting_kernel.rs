@@ -18,7 +18,7 @@ use linux_event_core::sys::{AsRawFd, Fd, Kernel, Linux, MaskChange};
 use linux_event_core::wakeup::Wakeup;
 
 const TURNS: u64 = 1000;
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 const POLL: Option<Duration> = Some(Duration::ZERO);
 
 /// An eventfd that is readable for ever.

@@ -27,7 +27,7 @@ fn use_everything() {
         .unwrap();
     event_loop
         .signal("USR1", |l: &mut LoopOf<OnEpoll, Log>, _| {
-            l.state.push("signal")
+            l.state.push("signal");
         })
         .unwrap();
     OnEpoll::of(&mut event_loop).raise(Signal::USR1);

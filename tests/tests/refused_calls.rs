@@ -29,7 +29,7 @@ const REFUSALS: [Errno; 5] = [
     Errno::ENOSPC,
 ];
 const POLL: Option<Duration> = Some(Duration::ZERO);
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// What a refused call is to become.
 fn expected(call: Call, errno: Errno) -> Error {
@@ -443,6 +443,21 @@ fn r5_an_orphan_is_got_rid_of_by_one_rebuild() {
     assert_eq!(turn(&mut reactor, POLL).unwrap(), []);
     assert_eq!(reactor.stats().stale, stale, "reported no more");
     assert_eq!(probe.open_by(Name::EpollCreate), 1);
+}
+
+#[test]
+fn r5_an_orphan_that_can_not_be_removed_by_number_is_got_rid_of_too() {
+    let probe = Probe::new();
+    let mut reactor = probed(&probe).unwrap();
+    let file = readable();
+    let _kept = system::duplicate(file.as_raw_fd()).unwrap();
+    let watcher = reactor.watch(&file, Interest::READ, 1).unwrap();
+    system::close(file.into_raw());
+    reactor.cancel(watcher); // EBADF, or ENOENT if another thread has the number by now
+    for _ in 0..3 {
+        assert_eq!(turn(&mut reactor, POLL).unwrap(), []);
+    }
+    assert_eq!((reactor.stats().rebuilds, reactor.stats().stale), (1, 1));
 }
 
 #[test]

@@ -77,7 +77,7 @@ pub struct Reactor<
     pub(super) storage: S,
     pub(super) backend: B,
     clock: Clock,
-    pub(super) orphans: super::watchers::Orphans,
+    pub(super) orphans: super::orphans::Orphans,
     pub(super) delivery: Delivery,
     data: PhantomData<D>,
 }
@@ -172,7 +172,7 @@ where
             clock,
             pending: Pending::empty(),
             live: 0,
-            orphans: super::watchers::Orphans::NONE,
+            orphans: super::orphans::Orphans::NONE,
             stats: Stats::default(),
             delivery: Delivery::new(),
             data: PhantomData,
@@ -276,6 +276,7 @@ where
         self.delivery.begin_turn(&mut self.pending);
         self.mend_orphans();
         self.flush();
+        self.settle_failures();
         if self.pending.intersects(Pending::DELIVER) {
             Some(Duration::ZERO)
         } else {
@@ -345,6 +346,8 @@ where
             if report.events != 0
                 && report.events & !u32::from(asked.bits()) == 0
                 && !entry.mode.contains(Mode::ONESHOT)
+                // A child that was forked in the middle of a turn delivers nothing of its parent's batch (G-1).
+                && self.backend.is_owner()
             {
                 self.stats.events += 1;
                 return Step::Ready {

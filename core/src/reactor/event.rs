@@ -55,7 +55,8 @@ pub enum Event<D> {
         process: ProcessWatch,
         /// The process.
         pid: i32,
-        /// How it ended; `Ok(None)` where that can't be known; ECHILD where it was to be reaped and could not be.
+        /// How it ended; `Ok(None)` where that can't be known; ECHILD where it was to be reaped and could not be;
+        /// what `epoll_ctl(2)` said where a rebuilt interest list would not take it.
         status: Result<Option<ExitStatus>, Errno>,
         /// The watch's data.
         data: D,

@@ -29,6 +29,7 @@ mod engine;
 mod epoll;
 mod event;
 mod flags;
+mod orphans;
 mod storage;
 mod subscriptions;
 mod watchers;

@@ -201,16 +201,16 @@ impl<D, const W: usize, const T: usize, P> Storage<D, W, T, P> {
         None
     }
 
-    /// Whether `fd` is the number of a watcher or of a process. Takes time in proportion to the slots ever used.
-    pub(super) fn is_registered(&self, fd: RawFd) -> bool
+    /// Whether `fd` is the number of a process. Takes time in proportion to the slots ever used.
+    #[cold]
+    pub(super) fn has_process(&self, fd: RawFd) -> bool
     where
         P: AsRawFd,
     {
-        let of_process = |entry: &Entry<D, P>| match &entry.kind {
+        self.watchers.iter().any(|(_, entry)| match &entry.kind {
             Kind::Process { pidfd, .. } => pidfd.as_raw_fd() == fd,
             _ => false,
-        };
-        self.find(fd).is_some() || self.watchers.iter().any(|(_, entry)| of_process(entry))
+        })
     }
 
     /// Enters a slot into the chain of `fd` (INV-STORE-2).

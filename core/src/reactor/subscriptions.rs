@@ -17,6 +17,7 @@ use super::storage::{Entry, Kind, State, Storage, UNREGISTERED};
 use crate::errno::Errno;
 use crate::error::{Call, Error};
 use crate::handle::{Handle, ProcessWatch, Subscription, Tag};
+use crate::pid::ExitStatus;
 use crate::signal::{Signal, SignalCounts, SignalSet};
 use crate::sys::AsRawFd;
 
@@ -70,7 +71,8 @@ where
     /// Subscribes to signals, through one signalfd a loop (`signalfd(2)`, S-1).
     ///
     /// The signals are blocked **for the calling thread**; a thread that was started before does not block them, and
-    /// the process dies of what arrives there. So subscribe before starting threads (S-3). Several subscriptions of
+    /// the process dies of what arrives there. So subscribe before starting threads (S-3). Let one loop of a thread have
+    /// a signal: of two, each would hear of a part, and the first to go would unblock it for both. Several subscriptions of
     /// one signal all hear of it, in the order they were made; the mask is restored when the last is cancelled (S-2).
     ///
     /// # Errors
@@ -279,14 +281,38 @@ where
     pub(super) fn resolve_exit(&mut self, handle: Handle) -> Option<Event<D>> {
         let storage: &Storage<_, W, T, _> = self.storage.borrow();
         let entry = storage.watchers.get(handle)?;
-        let Kind::Process { pidfd, pid, reap } = &entry.kind else {
+        let Kind::Process { pidfd, reap, .. } = &entry.kind else {
             return None;
         };
-        let (pid, data) = (*pid, entry.data);
         let status = self.backend.process_status(pidfd, *reap);
         if status == Err(Errno::EAGAIN) {
             return None;
         }
+        self.end_process(handle, status)
+    }
+
+    /// Why the registration of a process was refused; `None` if it was not, or is no process's.
+    pub(super) fn failed_process(&self, handle: Handle) -> Option<Errno> {
+        let storage: &Storage<_, W, T, _> = self.storage.borrow();
+        let entry = storage.watchers.get(handle)?;
+        match entry.kind {
+            Kind::Process { .. } => Errno::from_raw(i32::from(entry.errno)),
+            _ => None,
+        }
+    }
+
+    /// Ends a process watch, and says how.
+    pub(super) fn end_process(
+        &mut self,
+        handle: Handle,
+        status: Result<Option<ExitStatus>, Errno>,
+    ) -> Option<Event<D>> {
+        let storage: &Storage<_, W, T, _> = self.storage.borrow();
+        let entry = storage.watchers.get(handle)?;
+        let Kind::Process { pid, .. } = entry.kind else {
+            return None;
+        };
+        let data = entry.data;
         // By number and before closing: a child that was forked meanwhile has the pidfd too, and keeps it registered.
         self.cancel_watcher(handle);
         Some(Event::Exit {

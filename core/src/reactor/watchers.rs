@@ -1,4 +1,4 @@
-//! The engine's watchers: registration, changes of interest, delivery of what is not plain, orphans.
+//! The engine's watchers: registration, changes of interest, delivery of what is not plain.
 //!
 //! **Invariants.** Those of `engine` and `storage`.
 
@@ -18,31 +18,6 @@ use crate::error::{Call, Error};
 use crate::handle::{Handle, Tag, Watcher};
 use crate::sys::{AsRawFd, RawFd};
 use crate::table::Full;
-
-/// Registrations that the kernel keeps reporting although their watcher is gone: a descriptor was closed while a
-/// duplicate of it lived on, and its number can't be used to end the registration (`epoll(7)`, Questions and answers 6).
-#[derive(Debug)]
-pub(super) struct Orphans {
-    /// Slots whose last occupants are reported although the slots are vacant.
-    vacant: heapless::Vec<u32, 8>,
-    /// A rebuild is due.
-    rebuild: bool,
-    /// Turns in a row with a stale report that may have been an orphan's or may not.
-    doubtful_turns: u8,
-    /// The last of those turns.
-    doubtful_turn: u32,
-}
-
-impl Orphans {
-    pub(super) const NONE: Self = Self {
-        vacant: heapless::Vec::new(),
-        rebuild: false,
-        doubtful_turns: 0,
-        doubtful_turn: 0,
-    };
-    /// So many doubtful turns in a row are taken for an orphan.
-    const DOUBT: u8 = 16;
-}
 
 impl<D, const W: usize, const T: usize, B, S> Reactor<D, W, T, B, S>
 where
@@ -87,9 +62,9 @@ where
         let fd = fd.as_raw_fd();
         let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
         let replaced = storage.find(fd);
-        let was_exclusive = replaced
-            .and_then(|old| storage.watchers.get(old))
-            .is_some_and(|old| old.mode.contains(Mode::EXCLUSIVE));
+        let old = replaced.and_then(|old| storage.watchers.get(old));
+        let was_exclusive = old.is_some_and(|old| old.mode.contains(Mode::EXCLUSIVE));
+        let was_registered = old.is_some_and(|old| old.registered != UNREGISTERED);
         if let Some(old) = replaced {
             self.forget(old);
         }
@@ -109,7 +84,7 @@ where
         let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
         storage.enter(handle.index(), fd);
         let exclusive = was_exclusive || mode.contains(Mode::EXCLUSIVE);
-        if let Err(errno) = self.register(handle, replaced.is_some(), exclusive) {
+        if let Err(errno) = self.register(handle, was_registered, exclusive) {
             self.forget(handle);
             return Err(match errno {
                 Errno::EPERM => Error::NotPollable,
@@ -124,11 +99,7 @@ where
     pub(super) fn disown(&mut self, fd: RawFd) {
         let storage: &Storage<_, W, T, _> = self.storage.borrow();
         if let Some(closed) = storage.find(fd) {
-            self.change(closed, |entry| {
-                entry.registered = UNREGISTERED;
-                entry.errno = Errno::EBADF.raw() as u16;
-                entry.state |= State::BROKEN;
-            });
+            self.fail(closed, Errno::EBADF);
         }
     }
 
@@ -157,6 +128,8 @@ where
             }
             self.stats.controls += 1;
             match self.backend.add(fd, wanted, handle) {
+                // A process has the number: whoever asks has had it closed.
+                Err(Errno::EEXIST) if storage.has_process(fd) => Err(Errno::EBADF),
                 // An orphan of this very file and number: take it over.
                 Err(Errno::EEXIST) if !exclusive => {
                     self.stats.controls += 1;
@@ -166,7 +139,9 @@ where
             }
         };
         added?;
-        entry.registered = wanted;
+        if let Some(entry) = storage.watchers.get_mut(handle) {
+            entry.registered = wanted;
+        }
         Ok(())
     }
 
@@ -409,13 +384,27 @@ where
 
     /// A change failed at the flush: the watcher hears of it in this turn.
     #[cold]
-    fn fail(&mut self, handle: Handle, errno: Errno) {
+    pub(super) fn fail(&mut self, handle: Handle, errno: Errno) {
         self.change(handle, |entry| {
             entry.registered = UNREGISTERED;
             entry.errno = errno.raw() as u16;
             entry.state |= State::BROKEN | State::FAILED;
         });
         self.pending |= Pending::FAILURES;
+    }
+
+    /// Forgets that failures are to be delivered when all of them were: a turn that was not drained leaves no empty
+    /// one behind.
+    pub(super) fn settle_failures(&mut self) {
+        let storage: &Storage<_, W, T, _> = self.storage.borrow();
+        if self.pending.contains(Pending::FAILURES)
+            && !storage
+                .watchers
+                .iter()
+                .any(|(_, entry)| entry.state.contains(State::FAILED))
+        {
+            self.pending -= Pending::FAILURES;
+        }
     }
 
     /// The next watcher whose registration failed and that has not heard of it.
@@ -434,6 +423,9 @@ where
                 self.pending -= Pending::FAILURES;
                 return None;
             };
+            if let Some(errno) = self.failed_process(handle) {
+                return self.end_process(handle, Err(errno));
+            }
             let told = self.change(handle, |entry| {
                 entry.state -= State::FAILED;
                 (deliverable(linux::EPOLLERR, entry.interest), entry.data)
@@ -491,125 +483,6 @@ where
             ready,
             data,
         })
-    }
-
-    /// A report whose watcher is gone: of the batch that was fetched before it went, or an orphan's.
-    fn note_stale(&mut self, handle: Handle) {
-        self.stats.stale += 1;
-        self.pending |= Pending::PREPARE;
-        let (batch, turn) = (self.batch(), self.turn());
-        let storage: &Storage<_, W, T, _> = self.storage.borrow();
-        let Some(side) = storage.side(handle.index()) else {
-            self.orphans.rebuild = true;
-            return;
-        };
-        if side.changed != batch {
-            // Its slot has not changed since before the batch: the registration outlived its watcher.
-            match storage.watchers.at(handle.index()) {
-                // More of them than there is room for are mended all at once.
-                None => {
-                    let noted = self.orphans.vacant.push(handle.index());
-                    self.orphans.rebuild |= noted.is_err();
-                }
-                Some(_) => self.orphans.rebuild = true,
-            }
-            return;
-        }
-        // The slot changed during this batch, so this may be an event of before that. If it goes on like this turn
-        // after turn, it is an orphan whose slot is in steady use.
-        if self.orphans.doubtful_turn == turn {
-            return;
-        }
-        let in_a_row = self.orphans.doubtful_turn == turn.wrapping_sub(1);
-        self.orphans.doubtful_turn = turn;
-        self.orphans.doubtful_turns = if in_a_row {
-            self.orphans.doubtful_turns + 1
-        } else {
-            0
-        };
-        if self.orphans.doubtful_turns >= Orphans::DOUBT {
-            self.orphans.doubtful_turns = 0;
-            self.orphans.rebuild = true;
-        }
-    }
-
-    /// Gets rid of orphans, before the wait.
-    pub(super) fn mend_orphans(&mut self) {
-        while let Some(index) = self.orphans.vacant.pop() {
-            let storage: &Storage<_, W, T, _> = self.storage.borrow();
-            let fd = storage.side(index).map(|side| side.fd);
-            let removed = fd.is_some_and(|fd| {
-                // Never by the number of a living watcher or process: it would be that one's registration.
-                !storage.is_registered(fd) && {
-                    self.stats.controls += 1;
-                    self.backend.remove(fd).is_ok()
-                }
-            });
-            self.orphans.rebuild |= !removed;
-        }
-        if self.orphans.rebuild {
-            self.orphans.rebuild = false;
-            self.rebuild();
-        }
-    }
-
-    /// Moves every living registration to a new interest list.
-    #[cold]
-    fn rebuild(&mut self) {
-        let used = {
-            let storage: &Storage<_, W, T, _> = self.storage.borrow();
-            storage.watchers.high_water() as u32
-        };
-        // A number that was closed and is another file now must not be carried over: ask the old list first.
-        for index in 0..used {
-            let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
-            if let Some((handle, entry)) = storage.watchers.at_mut(index)
-                && matches!(entry.kind, Kind::Watcher)
-                && entry.registered != UNREGISTERED
-                && entry.registered & Mode::EXCLUSIVE.bits() == 0
-            {
-                let bits = carried(entry);
-                self.stats.controls += 1;
-                if let Err(errno) = self.backend.modify(entry.fd, bits, handle) {
-                    self.change(handle, |entry| {
-                        entry.registered = UNREGISTERED;
-                        entry.errno = errno.raw() as u16;
-                        entry.state |= State::BROKEN;
-                    });
-                } else {
-                    entry.registered = bits;
-                }
-            }
-        }
-        if self.backend.rebuild().is_err() {
-            // No descriptor to be had: the orphan is reported again, and this is tried again.
-            return;
-        }
-        self.stats.rebuilds += 1;
-        for index in 0..used {
-            let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();
-            let Some((handle, entry)) = storage.watchers.at_mut(index) else {
-                continue;
-            };
-            let (fd, bits) = match &entry.kind {
-                Kind::Watcher if entry.registered != UNREGISTERED => (entry.fd, entry.registered),
-                Kind::Process { pidfd, .. } => (pidfd.as_raw_fd(), linux::EPOLLIN),
-                _ => continue,
-            };
-            self.stats.controls += 1;
-            if let Err(errno) = self.backend.add(fd, bits, handle) {
-                self.fail(handle, errno);
-            }
-        }
-    }
-}
-
-/// What a rebuild gives the kernel: what it has, but nothing for a oneshot that was disarmed.
-fn carried<D, P>(entry: &Entry<D, P>) -> u32 {
-    if entry.state.contains(State::DISARMED) {
-        Mode::EDGE.bits()
-    } else {
-        entry.registered
     }
 }
 

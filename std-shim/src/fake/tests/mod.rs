@@ -428,7 +428,7 @@ fn f1_a_socket_is_writable_again_below_a_quarter() {
 fn g4_the_clock_is_the_backends_own() {
     let mut reactor: Fakes = Reactor::new(Fake::new());
     assert_eq!(reactor.now(), Fake::START);
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     reactor.after(hour, 7).unwrap();
     reactor.wait(Some(Duration::ZERO)).unwrap();
     assert_eq!(reactor.next(), None);
