@@ -32,6 +32,7 @@ mod flags;
 mod orphans;
 mod storage;
 mod subscriptions;
+mod timers;
 mod watchers;
 
 pub use backend::{Backend, Report};
