@@ -177,6 +177,26 @@ conformance! {
         finish::<W, _>(event_loop);
     }
 
+    fn r12_an_edge_suppressed_and_enabled_again_before_the_flush_is_delivered<W>() {
+        let mut reactor = W::values::<u32>();
+        let (one, other) = W::around(&mut reactor).socketpair();
+        let mut watchers = Vec::new();
+        for file in [one, other] {
+            W::around(&mut reactor).put(file, b"x");
+            watchers.push(reactor.watch_with(file, Interest::READ, Mode::EDGE, 1).unwrap());
+        }
+        reactor.wait(None).unwrap();
+        let Some(Event::Ready { watcher: first, .. }) = reactor.next() else { panic!("no event") };
+        let second = watchers[usize::from(first == watchers[0])];
+        reactor.disable(second, Interest::READ).unwrap();
+        assert_eq!(reactor.next(), None, "its edge was fetched, and dropped");
+        let controls = reactor.stats().controls;
+        reactor.enable(second, Interest::READ).unwrap();
+        reactor.wait(Some(Duration::ZERO)).unwrap();
+        assert!(matches!(reactor.next(), Some(Event::Ready { watcher, .. }) if watcher == second));
+        assert_eq!((reactor.next(), reactor.stats().controls), (None, controls + 1));
+    }
+
     fn r12_a_suppressed_oneshot_is_delivered_when_enabled_again<W>() {
         let mut reactor = W::values::<u32>();
         let (one, other) = W::around(&mut reactor).socketpair();

@@ -148,6 +148,21 @@ conformance! {
         finish::<W, _>(event_loop);
     }
 
+    fn r5_a_spent_oneshot_ends_no_wait_after_a_rebuild<W>() {
+        let mut event_loop = W::looping(Log::new());
+        let (spent, writer) = W::of(&mut event_loop).pipe();
+        let spent = event_loop.watch(&spent).oneshot().on_read(note::<W>("spent")).start().unwrap();
+        W::of(&mut event_loop).put(writer, b"x");
+        turn::<W, _>(&mut event_loop);
+        make_orphan::<W>(&mut event_loop);
+        turn::<W, _>(&mut event_loop);
+        assert_eq!(event_loop.stats().rebuilds, 0, "the next turn begins with it");
+        assert_eq!(turns_cut_short::<W, _>(&mut event_loop), 0);
+        assert_eq!((event_loop.stats().rebuilds, event_loop.state.len()), (1, 1));
+        event_loop.cancel(spent);
+        finish::<W, _>(event_loop);
+    }
+
     fn r5_a_rebuild_carries_no_number_over_that_is_another_file_by_now<W>() {
         let mut event_loop = W::looping(Log::new());
         let (gone, _) = W::of(&mut event_loop).pipe();

@@ -87,6 +87,30 @@ conformance! {
         finish::<W, _>(event_loop);
     }
 
+    fn w1_a_wake_in_a_turn_that_began_with_one_is_the_next_turns<W>() {
+        let mut event_loop = W::looping((0, None));
+        event_loop.on_wake(|l: &mut LoopOf<W, (u64, Option<Waker>)>, count| {
+            l.state.0 += count;
+            if let Some(waker) = l.state.1.take() {
+                waker.wake();
+            }
+        });
+        let sender = event_loop.mailbox(4, |l: &mut LoopOf<W, (u64, Option<Waker>)>, ()| l.stop()).unwrap();
+        sender.send(()).unwrap();
+        sender.send(()).unwrap();
+        event_loop.run().unwrap(); // one is left over, which the next turn begins with
+        let waker = event_loop.waker().unwrap();
+        waker.wake();
+        event_loop.state.1 = Some(waker);
+        drop(sender);
+        turn::<W, _>(&mut event_loop);
+        turn::<W, _>(&mut event_loop);
+        assert_eq!(event_loop.state.0, 1, "mail, and stopped; then the wake");
+        event_loop.run().unwrap();
+        assert_eq!(event_loop.state.0, 2);
+        finish::<W, _>(event_loop);
+    }
+
     fn w1_waking_after_the_loop_is_gone_does_nothing<W>() {
         let mut event_loop = W::looping(());
         let waker = event_loop.waker().unwrap();
