@@ -215,6 +215,24 @@ mod tests {
     }
 
     #[test]
+    fn r2_a_stop_while_mail_is_handed_out_leaves_the_rest_to_the_next_turn() {
+        let mut event_loop = Loop::reactor_with(Vec::new()).unwrap();
+        let stopping = event_loop.mailbox(2, |event_loop, value: u8| {
+            event_loop.state.push(value);
+            event_loop.stop();
+        });
+        let other = event_loop.mailbox(2, |event_loop, value: u8| event_loop.state.push(value));
+        stopping.unwrap().send(1).unwrap();
+        other.unwrap().send(2).unwrap();
+        event_loop.run().unwrap();
+        assert_eq!(event_loop.state, [1]);
+        event_loop
+            .run_once(Some(std::time::Duration::ZERO))
+            .unwrap(); // no wake comes with it
+        assert_eq!(event_loop.state, [1, 2]);
+    }
+
+    #[test]
     fn w3_a_loop_that_is_gone_gives_the_value_back() {
         let mut event_loop = Loop::reactor().unwrap();
         let sender = event_loop.mailbox(2, |_, _: u8| ()).unwrap();

@@ -217,6 +217,23 @@ conformance! {
         finish::<W, _>(event_loop);
     }
 
+    fn r3_a_callback_that_clears_itself_is_dropped_when_it_returns<W>() {
+        let mut event_loop = W::looping(Log::new());
+        let (one, other) = W::of(&mut event_loop).socketpair();
+        W::of(&mut event_loop).put(other, b"x");
+        let held = std::rc::Rc::new(());
+        let captured = std::rc::Rc::clone(&held);
+        let watcher = event_loop.watch(&one)
+            .on_read(move |l: &mut LoopOf<W, Log>, watcher, _| {
+                l.clear_callbacks(watcher, Interest::READ).unwrap();
+                assert_eq!(std::rc::Rc::strong_count(&captured), 2, "it still runs");
+            }).start().unwrap();
+        turn::<W, _>(&mut event_loop);
+        assert_eq!(std::rc::Rc::strong_count(&held), 1);
+        event_loop.cancel(watcher);
+        finish::<W, _>(event_loop);
+    }
+
     fn r3_callbacks_can_be_replaced_and_cleared_also_from_inside<W>() {
         let mut event_loop = W::looping(Log::new());
         let (one, other) = W::of(&mut event_loop).socketpair();

@@ -218,6 +218,8 @@ conformance! {
         W::of(&mut event_loop).put(writer, b"x");
         let watcher = event_loop.watch(&reader).exclusive().on_read(note::<W>("read")).start().unwrap();
         assert!(event_loop.set_mode(watcher, Mode::EXCLUSIVE | Mode::ONESHOT).is_err());
+        assert!(event_loop.enable(watcher, Interest::PRIORITY).is_err());
+        assert_eq!(event_loop.interest(watcher), Some(Interest::READ));
         turn::<W, _>(&mut event_loop);
         assert_eq!(event_loop.state, ["read"], "the mode it had is in force");
         event_loop.cancel(watcher);

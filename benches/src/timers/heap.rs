@@ -100,7 +100,7 @@ impl Timers for Floor {
     }
 
     #[inline]
-    fn cancel(&mut self, index: usize) {
+    fn cancel(&mut self, _at: usize, index: usize) {
         self.remove(self.places[index] as usize);
     }
 
@@ -136,7 +136,7 @@ mod tests {
             random.shuffle(&mut order);
             let (cancelled, kept) = order.split_at(size / 2);
             for &index in cancelled {
-                heap.cancel(index);
+                heap.cancel(0, index);
             }
 
             let mut expected: Vec<u64> = kept.iter().map(|&index| deadlines[index]).collect();

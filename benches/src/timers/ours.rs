@@ -22,6 +22,7 @@ use crate::sys::zeroed_box;
 pub(super) struct Queue {
     timers: Box<timer::Queue<u32, MAX_SLOTS>>,
     ids: Vec<Option<TimerId>>,
+    cancels: Vec<TimerId>,
     deadlines: Vec<Instant>,
     fired: usize,
 }
@@ -36,6 +37,7 @@ impl Queue {
         Ok(Self {
             timers: zeroed_box(),
             ids: vec![None; deadlines.len()],
+            cancels: Vec::with_capacity(deadlines.len()),
             deadlines: deadlines.iter().copied().map(Instant::from_nanos).collect(),
             fired: 0,
         })
@@ -54,10 +56,15 @@ impl Timers for Queue {
     }
 
     #[inline]
-    fn cancel(&mut self, index: usize) {
-        if let Some(id) = self.ids[index] {
-            self.timers.cancel(id);
-        }
+    fn lay_out(&mut self, indices: &[u32]) {
+        self.cancels.clear();
+        let ids = indices.iter().filter_map(|&index| self.ids[index as usize]);
+        self.cancels.extend(ids);
+    }
+
+    #[inline]
+    fn cancel(&mut self, at: usize, _index: usize) {
+        self.timers.cancel(self.cancels[at]);
     }
 
     fn expire(&mut self) {

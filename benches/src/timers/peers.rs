@@ -78,7 +78,7 @@ impl Timers for Tokio {
         self.sleeps[index] = Some(sleep);
     }
 
-    fn cancel(&mut self, index: usize) {
+    fn cancel(&mut self, _at: usize, index: usize) {
         self.sleeps[index] = None;
     }
 
@@ -96,6 +96,7 @@ impl Timers for Tokio {
 pub(super) struct TokioUtil {
     queue: DelayQueue<u32>,
     keys: Vec<Option<Key>>,
+    cancels: Vec<Key>,
     instants: Vec<Instant>,
     deadlines: Vec<u64>,
     fired: usize,
@@ -111,6 +112,7 @@ impl TokioUtil {
         Ok(Self {
             queue,
             keys: vec![None; deadlines.len()],
+            cancels: Vec::with_capacity(deadlines.len()),
             instants: Vec::with_capacity(deadlines.len()),
             deadlines: deadlines.to_vec(),
             fired: 0,
@@ -134,10 +136,16 @@ impl Timers for TokioUtil {
         self.keys[index] = Some(key);
     }
 
-    fn cancel(&mut self, index: usize) {
-        if let Some(key) = self.keys[index] {
-            self.queue.remove(&key);
-        }
+    fn lay_out(&mut self, indices: &[u32]) {
+        self.cancels.clear();
+        let keys = indices
+            .iter()
+            .filter_map(|&index| self.keys[index as usize]);
+        self.cancels.extend(keys);
+    }
+
+    fn cancel(&mut self, at: usize, _index: usize) {
+        self.queue.remove(&self.cancels[at]);
     }
 
     fn expire(&mut self) {
@@ -176,7 +184,7 @@ impl Timers for Libev {
         self.timers.start(index, self.after_s[index]);
     }
 
-    fn cancel(&mut self, index: usize) {
+    fn cancel(&mut self, _at: usize, index: usize) {
         self.timers.stop(index);
     }
 

@@ -59,14 +59,7 @@ pub(crate) fn epoch() -> u64 {
 /// Whether [`epoch`] would say `known`, which it said before, here or in a parent: one comparison.
 #[inline(always)]
 pub(crate) fn is(known: u64) -> bool {
-    /// The word differs: in a child, and wherever the word can't be used.
-    #[cold]
-    #[inline(never)]
-    fn by_epoch(known: u64) -> bool {
-        epoch() == known
-    }
-    // An epoch is not zero, so a word that was wiped or never set is not equal to it.
-    DETECTOR.word().load(Ordering::Relaxed) == known || by_epoch(known)
+    DETECTOR.is(known, mark)
 }
 
 /// A word in a page of its own, all zeroes at first.
@@ -90,6 +83,23 @@ impl Detector {
     fn word(&self) -> &AtomicU64 {
         let before = self.pages.as_ptr().addr().wrapping_neg() & (PAGE_SIZE_MAX - 1);
         &self.pages[before / size_of::<AtomicU64>()]
+    }
+
+    /// Whether this is the process that `known` stands for. An epoch is not zero, so a word that was wiped or never set
+    /// is not equal to it.
+    #[inline(always)]
+    fn is(&self, known: u64, mark: fn(&AtomicU64) -> Result<(), Errno>) -> bool {
+        self.word().load(Ordering::Relaxed) == known || self.is_by_epoch(known, mark)
+    }
+
+    /// The word differs: in a child, and wherever the word can't be used.
+    #[cold]
+    #[inline(never)]
+    fn is_by_epoch(&self, known: u64, mark: fn(&AtomicU64) -> Result<(), Errno>) -> bool {
+        match self.word().load(Ordering::Relaxed) {
+            0 => self.begin(mark) == known,
+            word => word == known,
+        }
     }
 
     /// The word is zero: this is the first use in this process, or the word can't be used.
@@ -203,6 +213,26 @@ mod tests {
         assert_eq!(in_a_child(|| generations_differ(epoch)), 0);
         assert_eq!(FRESH.how.load(Ordering::Relaxed), UNDECIDED);
         assert_eq!(generations_differ(epoch), 0);
+    }
+
+    /// 0 if the parent is told from its child, by the parent's epoch, on both sides.
+    fn is_told(detector: &'static Detector, mark: fn(&AtomicU64) -> Result<(), Errno>) -> i32 {
+        let parents = detector.begin(mark);
+        let childs_verdict = in_a_child(|| {
+            let childs = detector.begin(mark);
+            i32::from(detector.is(parents, mark)) + 2 * i32::from(!detector.is(childs, mark))
+        });
+        childs_verdict + 4 * i32::from(!detector.is(parents, mark))
+    }
+
+    #[test]
+    fn g1_a_process_is_known_by_its_epoch_by_word_and_by_id() {
+        static MARKED: Detector = Detector::new();
+        static REFUSED: Detector = Detector::new();
+        assert_eq!(is_told(&MARKED, mark), 0);
+        assert_eq!(is_told(&REFUSED, |_| Err(Errno::EINVAL)), 0);
+        assert_eq!(MARKED.how.load(Ordering::Relaxed), BY_WORD);
+        assert_eq!(REFUSED.how.load(Ordering::Relaxed), BY_PROCESS_ID);
     }
 
     #[test]
