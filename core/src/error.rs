@@ -5,6 +5,7 @@
 use core::fmt;
 
 use crate::errno::Errno;
+use crate::proactor::Code;
 
 /// The system call that an error came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +22,11 @@ pub enum Call {
     Sigprocmask,
     PidfdOpen,
     Waitid,
+    IoUringSetup,
+    IoUringEnter,
+    IoUringRegister,
+    Mmap,
+    Fcntl,
 }
 
 impl Call {
@@ -37,6 +43,11 @@ impl Call {
             Self::Sigprocmask => "rt_sigprocmask",
             Self::PidfdOpen => "pidfd_open",
             Self::Waitid => "waitid",
+            Self::IoUringSetup => "io_uring_setup",
+            Self::IoUringEnter => "io_uring_enter",
+            Self::IoUringRegister => "io_uring_register",
+            Self::Mmap => "mmap",
+            Self::Fcntl => "fcntl",
         }
     }
 
@@ -45,6 +56,9 @@ impl Call {
         match self {
             Self::PidfdOpen => "Linux 5.3",
             Self::Waitid => "Linux 5.4 (P_PIDFD)",
+            Self::IoUringSetup | Self::IoUringEnter | Self::IoUringRegister => {
+                "Linux 5.11, or 5.10.162 and later"
+            }
             _ => "Linux 2.6.27",
         }
     }
@@ -73,7 +87,32 @@ pub enum Error {
         /// How it was refused.
         errno: Errno,
     },
-    /// Every slot of the table of watchers, or of timers, is taken.
+    /// The kernel lacks an operation of the proactor, or a form of it.
+    UnsupportedOperation {
+        /// Which.
+        code: Code,
+    },
+    /// The proactor can't be had here: io_uring is missing or forbidden (P-12). The reactor needs none of it.
+    NoRing {
+        /// How the kernel refused: ENOSYS, EPERM or EACCES.
+        errno: Errno,
+        /// Whether the kernel has io_uring, but the sysctl `kernel.io_uring_disabled` turns it off.
+        by_sysctl: bool,
+    },
+    /// The kernel's io_uring lacks what the proactor is built on: a feature of Linux 5.11, or 5.10.162 and later (P-12).
+    RingTooOld,
+    /// The ring does not fit into the memory that this user may lock (`RLIMIT_MEMLOCK`).
+    LockedMemory {
+        /// Bytes that the smallest acceptable ring needs, about.
+        needed: usize,
+        /// Bytes that the limit allows, where it can be known.
+        limit: Option<u64>,
+    },
+    /// The kernel dropped completions (EBADR): what is in flight is lost, and its memory leaked. Make a new loop.
+    CompletionsLost,
+    /// It is in use by an operation that has not settled.
+    Busy,
+    /// Every slot of the table of watchers, of timers, of operations or of files, is taken.
     Full {
         /// How many slots the table has.
         capacity: usize,
@@ -105,7 +144,12 @@ impl Error {
     pub const fn errno(&self) -> Option<Errno> {
         match *self {
             Self::Os { errno, .. } | Self::Denied { errno, .. } => Some(errno),
-            Self::Unsupported { .. } => Some(Errno::ENOSYS),
+            Self::Unsupported { .. } | Self::RingTooOld => Some(Errno::ENOSYS),
+            Self::UnsupportedOperation { .. } => Some(Errno::EOPNOTSUPP),
+            Self::NoRing { errno, .. } => Some(errno),
+            Self::LockedMemory { .. } => Some(Errno::ENOMEM),
+            Self::CompletionsLost => Some(Errno::EBADR),
+            Self::Busy => Some(Errno::EBUSY),
             Self::NotPollable => Some(Errno::EPERM),
             _ => None,
         }
@@ -135,6 +179,37 @@ impl fmt::Display for Error {
                 "{} was forbidden ({errno}): a seccomp filter or security module must allow it",
                 call.name()
             ),
+            Self::UnsupportedOperation { code } => write!(
+                f,
+                "this kernel lacks the operation {}: it needs {}",
+                code.name(),
+                code.since()
+            ),
+            Self::NoRing { errno, by_sysctl } => {
+                let why = match (errno, by_sysctl) {
+                    (_, true) => "the sysctl kernel.io_uring_disabled forbids it",
+                    (Errno::ENOSYS, _) => "the kernel lacks it, or a seccomp filter hides it",
+                    _ => "a seccomp filter or security module forbids it",
+                };
+                write!(
+                    f,
+                    "io_uring can't be used ({errno}): {why}; allow it, or take the reactor, which needs only epoll"
+                )
+            }
+            Self::RingTooOld => f.write_str(
+                "this kernel's io_uring is too old: it needs Linux 5.11, or 5.10.162 and later; the reactor needs only epoll",
+            ),
+            Self::LockedMemory { needed, limit } => {
+                write!(f, "the ring needs {needed} bytes of locked memory")?;
+                if let Some(limit) = limit {
+                    write!(f, ", and RLIMIT_MEMLOCK allows {limit}")?;
+                }
+                f.write_str(": raise the limit (ulimit -l), or ask for fewer entries")
+            }
+            Self::CompletionsLost => f.write_str(
+                "the kernel dropped completions for want of memory: make a new loop, this one can't know what happened",
+            ),
+            Self::Busy => f.write_str("an operation that has not settled uses it: cancel that, or wait for it"),
             Self::Full { capacity } => write!(
                 f,
                 "all {capacity} slots are taken: cancel something or make the loop with more"

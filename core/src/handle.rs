@@ -44,6 +44,8 @@ pub enum Tag {
     Internal = 6,
     /// A cancel request, or another operation of the loop's own.
     Control = 7,
+    /// A descriptor that a proactor has adopted.
+    File = 8,
 }
 
 /// Names one occupant of one slot of one table.
@@ -174,6 +176,14 @@ typed_handle!(
 typed_handle!(
     /// A process whose exit is waited for.
     ProcessWatch, Process
+);
+typed_handle!(
+    /// An operation of a proactor.
+    Op, Operation
+);
+typed_handle!(
+    /// A descriptor that a proactor has adopted.
+    File, File
 );
 
 #[cfg(test)]

@@ -55,6 +55,7 @@ pub mod handle;
 pub mod mailbox;
 pub mod pid;
 pub mod place;
+pub mod proactor;
 pub mod reactor;
 pub mod signal;
 pub mod sys;

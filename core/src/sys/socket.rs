@@ -97,12 +97,17 @@ impl Domain {
         }
     }
 
-    const fn raw(self) -> usize {
-        (match self {
+    /// The family's number: `AF_*`.
+    pub const fn number(self) -> u32 {
+        match self {
             Self::V4 => net::AF_INET,
             Self::V6 => net::AF_INET6,
             Self::Unix => net::AF_UNIX,
-        }) as usize
+        }
+    }
+
+    const fn raw(self) -> usize {
+        self.number() as usize
     }
 }
 
@@ -116,12 +121,16 @@ pub enum SocketKind {
 }
 
 impl SocketKind {
+    /// The type's number: `SOCK_*`.
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Stream => SOCK_STREAM,
+            Self::Datagram => SOCK_DGRAM,
+        }
+    }
+
     const fn raw(self) -> usize {
-        (SOCK_FLAGS
-            | match self {
-                Self::Stream => SOCK_STREAM,
-                Self::Datagram => SOCK_DGRAM,
-            }) as usize
+        (SOCK_FLAGS | self.number()) as usize
     }
 }
 

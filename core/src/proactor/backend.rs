@@ -1,0 +1,245 @@
+//! The contract between the proactor engine and what performs operations.
+//!
+//! **What.** A [`Backend`] takes requests, hands them to its kernel, and hands out what came of them. It owns the buffers
+//! meanwhile. For time, signals, wakeups and processes it is a [`reactor::Backend`](crate::reactor::Backend) too, and the
+//! same engine as the reactor's drives it. [`Uring`](super::Uring) is one; the fake of the std-shim is another.
+//!
+//! **Invariants.** *INV-PBACKEND-1*: a backend is a safe trait. Whatever one answers, however false, the engine stays
+//! memory-safe: a token it does not know is dropped with what came along. *INV-PBACKEND-2*: a buffer is the backend's from
+//! [`push`](Backend::push) until the last report of its token, and memory that a kernel may still touch is never freed:
+//! a backend that is dropped leaks what it can't get back.
+//!
+//! **Why this shape.** With the buffers in the engine's tables, a backend that lies, or a proactor that is moved, would be
+//! a use after free. As it is, the engine has nothing that a kernel writes to.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+use core::net::SocketAddr;
+use core::ops::Deref;
+use core::time::Duration;
+
+use super::operation::{FixedBuffer, FixedFile, Group, Refused, Request, VectoredRequest, Vectors};
+use crate::error::Error;
+use crate::handle::Handle;
+use crate::pid::ExitStatus;
+use crate::reactor;
+use crate::sys::AsRawFd;
+
+/// What came of an operation, once.
+#[derive(Debug)]
+pub struct Report<Buf, Lease> {
+    /// The raw [`Handle`] given to [`Backend::push`]; anything at all from a backend that is wrong.
+    pub token: u64,
+    /// What the kernel said: at least 0, or an errno negated.
+    pub result: i32,
+    /// Whether this is not the last report of the token.
+    pub more: bool,
+    /// What comes with it.
+    pub carried: Carried<Buf, Lease>,
+}
+
+/// What comes with a report.
+#[derive(Debug)]
+pub enum Carried<Buf, Lease> {
+    /// Nothing.
+    Nothing,
+    /// The operation's buffer, with its last report.
+    Buffer(Buf),
+    /// Several buffers, which [`Backend::take_vectors`] has until the next [`pop`](Backend::pop).
+    Vectors,
+    /// The result is a new descriptor, which [`Backend::take_descriptor`] has until the next [`pop`](Backend::pop).
+    Descriptor,
+    /// A provided buffer, filled.
+    Lease(Lease),
+}
+
+/// What [`Backend::pop`] finds.
+#[derive(Debug)]
+pub enum Popped<Buf, Lease> {
+    /// A report of an operation.
+    Report(Report<Buf, Lease>),
+    /// Readiness, of the wakeup, the signals or a process, for the engine below.
+    Ready(reactor::Report),
+}
+
+/// What a shutdown came to (P-6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shutdown {
+    /// Operations that settled meanwhile.
+    pub settled: usize,
+    /// Operations that the kernel had not let go of, whose memory is leaked on purpose.
+    pub leaked: usize,
+}
+
+/// What a file is like: the part of `struct statx` that every file system has (`statx(2)`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stat {
+    /// Which fields are given: `STATX_*` bits.
+    pub mask: u32,
+    /// Type and permissions.
+    pub mode: u16,
+    /// Hard links.
+    pub links: u32,
+    /// The owner's user id.
+    pub user: u32,
+    /// The owner's group id.
+    pub group: u32,
+    /// The inode's number.
+    pub inode: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Blocks of 512 bytes.
+    pub blocks: u64,
+    /// Last change of the content: seconds and nanoseconds since 1970.
+    pub modified: (i64, u32),
+}
+
+/// How many of a proactor's calls there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// `io_uring_enter` calls, waits included.
+    pub enters: u64,
+    /// Submissions that the kernel took.
+    pub submitted: u64,
+    /// Completions that the kernel posted, those of the loop's own included.
+    pub completions: u64,
+    /// Times that the completion queue overflowed, with nothing lost.
+    pub overflows: u64,
+    /// Operations whose memory was leaked on purpose.
+    pub leaked: u64,
+}
+
+/// What a proactor asks of the mechanism below it. See the [module](self).
+///
+/// For a forked child ([`is_owner`](reactor::Backend::is_owner) is false) nothing else is called.
+pub trait Backend: reactor::Backend {
+    /// What operations own while they are under way.
+    type Buf: fmt::Debug + 'static;
+    /// A descriptor, owned: what accept makes and what a proactor adopts. Dropping it closes it.
+    type Fd: AsRawFd + fmt::Debug;
+    /// A provided buffer, filled. Dropping it gives it back (P-16).
+    type Lease: Deref<Target = [u8]> + fmt::Debug;
+
+    /// Makes room for operations whose tokens have an index below `operations`. Called once, first.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    fn reserve(&mut self, operations: usize) -> Result<(), Error>;
+
+    /// Queues an operation. It reaches the kernel with the next [`flush`](Self::flush) or wait.
+    ///
+    /// The engine has resolved adopted files to numbers. Where the queue is full it is flushed first (P-10).
+    ///
+    /// # Errors
+    /// [`Refused`] with the buffer; nothing was queued then.
+    fn push(
+        &mut self,
+        token: Handle,
+        request: Request<Self::Buf>,
+    ) -> Result<(), Refused<Self::Buf>>;
+
+    /// As [`push`](Self::push), of an operation with several buffers. The refused request comes back whole.
+    ///
+    /// # Errors
+    /// Why, and the buffers.
+    fn push_vectored(
+        &mut self,
+        token: Handle,
+        request: VectoredRequest<Self::Buf>,
+    ) -> Result<(), (Error, Vectors<Self::Buf>)>;
+
+    /// Sees to it that the next `entries` submissions are queued side by side, and go to the kernel in one call (P-10).
+    /// A linked timeout takes an entry of its own.
+    ///
+    /// # Errors
+    /// [`Error::Full`] if that is more than there can ever be; [`Error::Os`] if flushing fails.
+    fn make_room(&mut self, entries: usize) -> Result<(), Error>;
+
+    /// Asks the kernel to cancel the operation of `token`. Whatever comes of it, the operation reports its end itself.
+    ///
+    /// # Errors
+    /// If there is no room, even after a flush; the engine asks again later (P-4).
+    fn cancel(&mut self, token: Handle) -> Result<(), Error>;
+
+    /// Hands what is queued to the kernel, without waiting.
+    ///
+    /// # Errors
+    /// What the kernel says; what it did not take stays queued.
+    fn flush(&mut self) -> Result<(), Error>;
+
+    /// The next entry of the batch that the last wait found.
+    fn pop(&mut self) -> Option<Popped<Self::Buf, Self::Lease>>;
+
+    /// The descriptor of the report popped last, once. One that is not taken is closed by the next [`pop`](Self::pop).
+    fn take_descriptor(&mut self) -> Option<Self::Fd>;
+
+    /// The buffers of the report popped last, once. Those not taken are dropped by the next [`pop`](Self::pop).
+    fn take_vectors(&mut self) -> Vectors<Self::Buf>;
+
+    /// The peer's address of an accept or receive-message that settled, until its slot is used again.
+    fn address(&self, token: Handle) -> Option<SocketAddr>;
+
+    /// The answer of a statx that settled, until its slot is used again.
+    fn stat(&self, token: Handle) -> Option<Stat>;
+
+    /// How the child of a waitid that settled ended, until its slot is used again.
+    fn exit_info(&self, token: Handle) -> Option<ExitStatus>;
+
+    /// Makes a group of `count` provided buffers of `size` bytes: a power of two, 1 to 32,768.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]; [`Error::UnsupportedOperation`] before Linux 5.19; [`Error::Os`].
+    fn provide(&mut self, count: u16, size: u32) -> Result<Group, Error>;
+
+    /// Ends a group. Its memory goes when the last lease is back. The engine has seen to it that nothing in flight uses it.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if there is none.
+    fn withdraw(&mut self, group: Group) -> Result<(), Error>;
+
+    /// Makes a table of `count` registered slots for descriptors, all empty.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if there is one; [`Error::Os`].
+    fn register_files(&mut self, count: u32) -> Result<(), Error>;
+
+    /// Puts a descriptor into a vacant registered slot, which keeps the file open for itself.
+    ///
+    /// # Errors
+    /// [`Error::Full`]; [`Error::Os`].
+    fn install(&mut self, fd: &Self::Fd) -> Result<FixedFile, Error>;
+
+    /// Empties a registered slot. What is in flight on it goes on.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if it is empty.
+    fn uninstall(&mut self, slot: FixedFile) -> Result<(), Error>;
+
+    /// Registers buffers, which the backend owns from here on: `FixedBuffer::new(0)` and so on.
+    ///
+    /// # Errors
+    /// Why, and the buffers.
+    fn register_buffers(
+        &mut self,
+        buffers: Vectors<Self::Buf>,
+    ) -> Result<(), (Error, Vectors<Self::Buf>)>;
+
+    /// The content of a registered buffer. The engine has seen to it that nothing in flight uses it.
+    fn fixed(&mut self, buffer: FixedBuffer) -> Option<&mut [u8]>;
+
+    /// Unregisters the buffers and gives them back. The engine has seen to it that nothing in flight uses them.
+    ///
+    /// # Errors
+    /// [`Error::Os`] if the kernel refuses; the buffers then stay registered.
+    fn unregister_buffers(&mut self) -> Result<Vectors<Self::Buf>, Error>;
+
+    /// Cancels everything and waits until the kernel has let go of it, `limit` at most. What is left is leaked (P-6).
+    fn shut_down(&mut self, limit: Duration) -> Shutdown;
+
+    /// What there was so far.
+    fn counters(&self) -> Counters;
+}

@@ -1,0 +1,14 @@
+//! The proactor: completion. "Read this for me and tell me when it is done."
+
+pub mod backend;
+mod buffer;
+mod event;
+mod operation;
+
+pub use backend::{Backend, Carried, Counters, Popped, Report, Shutdown, Stat};
+pub use buffer::{Block, IoBuf, Pool, RawBuf};
+pub use event::{Completion, Event, Payload};
+pub use operation::{
+    CURRENT, Code, Extra, FixedBuffer, FixedFile, Group, How, Link, MessageFlags, PollEvents,
+    Refused, Request, Target, VECTORS_MAX, VectoredRequest, Vectors, op,
+};

@@ -1,0 +1,1011 @@
+//! Operations: what can be asked of a proactor, in a form that every backend reads.
+//!
+//! **What.** The functions of [`op`] make a typed builder for each operation of rule P-1: its flags, its offset. A builder
+//! becomes a [`Request`], a flat record that a backend turns into a submission.
+//!
+//! **Invariants.** *INV-REQUEST-1*: a number in a [`Target`] is open until the backend has handed the request to its kernel:
+//! it comes from an adopted descriptor, a `'static` borrow, or an `unsafe` promise (rule P-14).
+//!
+//! **Why this shape.** A builder knows at compile time which operation it is, everything is inlined, and so the record is
+//! never built: its fields go straight into the submission. No enum of operations is moved about.
+
+#![allow(unsafe_code)]
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use linux_raw_sys::general as linux;
+
+use crate::handle::{File, Handle};
+use crate::sys::{AsRawFd, BorrowedFd, RawFd};
+
+/// The most buffers that one vectored operation takes.
+pub const VECTORS_MAX: usize = 8;
+
+/// The buffers of a vectored operation.
+pub type Vectors<Buf> = heapless::Vec<Buf, VECTORS_MAX>;
+
+/// Which operation a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "each is documented at its builder in `op`")]
+pub enum Code {
+    Nop,
+    Read,
+    Write,
+    ReadVectored,
+    WriteVectored,
+    ReadFixed,
+    WriteFixed,
+    Recv,
+    RecvMulti,
+    Send,
+    SendZeroCopy,
+    RecvMessage,
+    SendMessage,
+    Accept,
+    AcceptMulti,
+    Connect,
+    Socket,
+    Bind,
+    Listen,
+    Shutdown,
+    Close,
+    OpenAt,
+    Statx,
+    Fsync,
+    Splice,
+    Poll,
+    PollMulti,
+    WaitId,
+}
+
+impl Code {
+    /// Its name, as `io_uring_enter(2)` has it, without the prefix `IORING_OP_`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nop => "NOP",
+            Self::Read => "READ",
+            Self::Write => "WRITE",
+            Self::ReadVectored => "READV",
+            Self::WriteVectored => "WRITEV",
+            Self::ReadFixed => "READ_FIXED",
+            Self::WriteFixed => "WRITE_FIXED",
+            Self::Recv => "RECV",
+            Self::RecvMulti => "RECV (multishot)",
+            Self::Send => "SEND",
+            Self::SendZeroCopy => "SEND_ZC",
+            Self::RecvMessage => "RECVMSG",
+            Self::SendMessage => "SENDMSG",
+            Self::Accept => "ACCEPT",
+            Self::AcceptMulti => "ACCEPT (multishot)",
+            Self::Connect => "CONNECT",
+            Self::Socket => "SOCKET",
+            Self::Bind => "BIND",
+            Self::Listen => "LISTEN",
+            Self::Shutdown => "SHUTDOWN",
+            Self::Close => "CLOSE",
+            Self::OpenAt => "OPENAT",
+            Self::Statx => "STATX",
+            Self::Fsync => "FSYNC",
+            Self::Splice => "SPLICE",
+            Self::Poll => "POLL_ADD",
+            Self::PollMulti => "POLL_ADD (multishot)",
+            Self::WaitId => "WAITID",
+        }
+    }
+
+    /// The first kernel that has it.
+    pub const fn since(self) -> &'static str {
+        match self {
+            Self::Shutdown => "Linux 5.11",
+            Self::PollMulti => "Linux 5.13",
+            Self::Socket | Self::AcceptMulti => "Linux 5.19",
+            Self::RecvMulti | Self::SendZeroCopy => "Linux 6.0",
+            Self::WaitId => "Linux 6.7",
+            Self::Bind | Self::Listen => "Linux 6.11",
+            _ => "Linux 5.7",
+        }
+    }
+
+    /// Whether a result that is not an error is a new descriptor.
+    #[inline(always)]
+    pub const fn makes_descriptor(self) -> bool {
+        matches!(
+            self,
+            Self::Accept | Self::AcceptMulti | Self::Socket | Self::OpenAt
+        )
+    }
+
+    /// Whether it can complete many times before it settles.
+    #[inline(always)]
+    pub const fn is_multishot(self) -> bool {
+        matches!(self, Self::RecvMulti | Self::AcceptMulti | Self::PollMulti)
+    }
+
+    /// Whether its result counts bytes that were put into its buffer.
+    #[inline(always)]
+    pub const fn fills(self) -> bool {
+        matches!(
+            self,
+            Self::Read | Self::ReadVectored | Self::Recv | Self::RecvMessage
+        )
+    }
+}
+
+/// A slot of the registered descriptors of a proactor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FixedFile(pub(crate) u32);
+
+impl FixedFile {
+    /// The slot's index.
+    pub const fn index(self) -> u32 {
+        self.0
+    }
+}
+
+/// A registered buffer of a proactor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FixedBuffer(pub(crate) u16);
+
+impl FixedBuffer {
+    /// The buffer with this index: refused when it is used, if there is none.
+    pub const fn new(index: u16) -> Self {
+        Self(index)
+    }
+
+    /// The buffer's index.
+    pub const fn index(self) -> u16 {
+        self.0
+    }
+}
+
+/// A group of provided buffers: see [`Proactor::provide`](super::Proactor::provide).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Group(pub(crate) u16);
+
+impl Group {
+    /// The group with this id: refused when it is used, if there is none.
+    pub const fn new(id: u16) -> Self {
+        Self(id)
+    }
+
+    /// The group's id.
+    pub const fn id(self) -> u16 {
+        self.0
+    }
+}
+
+/// What an operation works on (P-14): an adopted [`File`], a descriptor borrowed for ever, or a registered slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target(pub(super) Place);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    None,
+    Number(RawFd),
+    Fixed(u32),
+    File(File),
+}
+
+impl Target {
+    /// None at all.
+    pub const NONE: Self = Self(Place::None);
+    /// The current directory: `AT_FDCWD`.
+    pub const CURRENT_DIRECTORY: Self = Self(Place::Number(linux::AT_FDCWD));
+
+    /// A bare number.
+    ///
+    /// # Safety
+    /// `number` must stay open, and be what it is now, until the operation has settled; [`submit`] without waiting is
+    /// enough for that only once it has returned (the kernel resolves numbers when it takes a submission).
+    ///
+    /// [`submit`]: super::Proactor::flush
+    #[inline(always)]
+    pub const unsafe fn from_raw(number: RawFd) -> Self {
+        Self(Place::Number(number))
+    }
+
+    /// The descriptor's number, if it is known by one. The engine has resolved adopted files by then.
+    #[inline(always)]
+    pub const fn number(self) -> Option<RawFd> {
+        match self.0 {
+            Place::Number(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// The registered slot, if it is one.
+    #[inline(always)]
+    pub const fn fixed(self) -> Option<FixedFile> {
+        match self.0 {
+            Place::Fixed(slot) => Some(FixedFile(slot)),
+            _ => None,
+        }
+    }
+
+    /// The adopted file, if it is one.
+    #[inline(always)]
+    pub const fn file(self) -> Option<File> {
+        match self.0 {
+            Place::File(file) => Some(file),
+            _ => None,
+        }
+    }
+}
+
+impl From<File> for Target {
+    #[inline(always)]
+    fn from(file: File) -> Self {
+        Self(Place::File(file))
+    }
+}
+
+impl From<FixedFile> for Target {
+    #[inline(always)]
+    fn from(slot: FixedFile) -> Self {
+        Self(Place::Fixed(slot.0))
+    }
+}
+
+impl From<BorrowedFd<'static>> for Target {
+    #[inline(always)]
+    fn from(fd: BorrowedFd<'static>) -> Self {
+        Self(Place::Number(fd.as_raw_fd()))
+    }
+}
+
+/// How a request is tied to the next one of its chain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Link {
+    /// Not at all.
+    #[default]
+    None,
+    /// The next one starts when this one has succeeded in full; else the rest is cancelled (`IOSQE_IO_LINK`).
+    Soft,
+    /// The next one starts when this one is over, whatever came of it (`IOSQE_IO_HARDLINK`).
+    Hard,
+}
+
+/// What an operation is told beyond the common fields.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Extra {
+    /// Nothing.
+    None,
+    /// An address, of connect, bind and send-message.
+    Address(SocketAddr),
+    /// The buffer holds the path of a unix socket.
+    UnixPath,
+    /// Accept and receive-message: the peer's address is wanted.
+    WantAddress,
+    /// Splice: where from.
+    From {
+        /// The descriptor.
+        target: Target,
+        /// At which offset; [`CURRENT`] for pipes and at the current position.
+        offset: u64,
+    },
+    /// Provided buffers come from here.
+    Group(Group),
+    /// A registered buffer, from `start` on.
+    Fixed {
+        /// Which.
+        buffer: FixedBuffer,
+        /// First byte.
+        start: u32,
+    },
+}
+
+/// The offset that stands for the descriptor's current position.
+pub const CURRENT: u64 = u64::MAX;
+
+/// An operation in the form that backends read. Made by the builders of [`op`].
+#[derive(Debug)]
+pub struct Request<Buf> {
+    /// Which operation.
+    pub code: Code,
+    /// On what.
+    pub target: Target,
+    /// Its own flags: `RWF_*`, `MSG_*`, `O_*`, `POLL*`, `SPLICE_F_*` …; of socket the domain.
+    pub flags: u32,
+    /// Flags of accept, receive and send that have a field of their own: `IORING_RECVSEND_*`.
+    pub extra_flags: u16,
+    /// How many bytes at most, [`u32::MAX`] for the whole buffer; of listen the backlog, of shutdown the direction,
+    /// of openat the mode, of statx the mask, of socket the protocol, of waitid the kind of id.
+    pub length: u32,
+    /// Where in the file, or [`CURRENT`]; of socket the type, of waitid the options.
+    pub offset: u64,
+    /// The buffer, of operations with one.
+    pub buffer: Option<Buf>,
+    /// What else there is.
+    pub extra: Extra,
+    /// How it is tied to the next one.
+    pub link: Link,
+    /// How long it may take: a linked timeout cancels it then (`IORING_OP_LINK_TIMEOUT`).
+    pub timeout: Option<Duration>,
+}
+
+impl<Buf> Request<Buf> {
+    #[inline(always)]
+    const fn new(code: Code, target: Target) -> Self {
+        Self {
+            code,
+            target,
+            flags: 0,
+            extra_flags: 0,
+            length: 0,
+            offset: 0,
+            buffer: None,
+            extra: Extra::None,
+            link: Link::None,
+            timeout: None,
+        }
+    }
+}
+
+/// A vectored operation: a request with several buffers, see [`Proactor::submit_vectored`](super::Proactor::submit_vectored).
+#[derive(Debug)]
+pub struct VectoredRequest<Buf> {
+    /// The operation; its own buffer is `None`.
+    pub request: Request<Buf>,
+    /// Its buffers, in order; at least one.
+    pub buffers: Vectors<Buf>,
+}
+
+/// A refused operation: why, and the buffer that came with it (P-6).
+#[derive(Debug)]
+pub struct Refused<Buf> {
+    /// Why.
+    pub error: crate::error::Error,
+    /// What the operation owned.
+    pub buffer: Option<Buf>,
+}
+
+impl<Buf> core::fmt::Display for Refused<Buf> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<Buf: core::fmt::Debug> core::error::Error for Refused<Buf> {}
+
+impl<Buf> From<Refused<Buf>> for crate::error::Error {
+    fn from(refused: Refused<Buf>) -> Self {
+        refused.error
+    }
+}
+
+bitflags::bitflags! {
+    /// Flags of send and receive (`send(2)`, `recv(2)`).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct MessageFlags: u32 {
+        /// `MSG_OOB`.
+        const OUT_OF_BAND = 1;
+        /// `MSG_PEEK`: what is received stays.
+        const PEEK = 2;
+        /// `MSG_TRUNC`: a datagram's full length is the result.
+        const TRUNCATE = 0x20;
+        /// `MSG_DONTWAIT`: EAGAIN where it would wait.
+        const DONT_WAIT = 0x40;
+        /// `MSG_WAITALL`: all of it, not a part.
+        const WAIT_ALL = 0x100;
+        /// `MSG_NOSIGNAL`: always set by send (rule M-4).
+        const NO_SIGNAL = 0x4000;
+        /// `MSG_MORE`: more is to come.
+        const MORE = 0x8000;
+    }
+}
+
+bitflags::bitflags! {
+    /// What a poll waits for (`poll(2)`).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct PollEvents: u32 {
+        /// `POLLIN`.
+        const IN = 1;
+        /// `POLLPRI`.
+        const PRIORITY = 2;
+        /// `POLLOUT`.
+        const OUT = 4;
+        /// `POLLERR`: always reported.
+        const ERROR = 8;
+        /// `POLLHUP`: always reported.
+        const HANGUP = 0x10;
+        /// `POLLRDHUP`.
+        const READ_CLOSED = 0x2000;
+    }
+}
+
+/// Which half of a connection to shut down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum How {
+    /// `SHUT_RD`.
+    Read = 0,
+    /// `SHUT_WR`.
+    Write = 1,
+    /// `SHUT_RDWR`.
+    Both = 2,
+}
+
+/// A number is a [`Handle`]'s kin: named here so that docs can link it.
+#[allow(dead_code, reason = "for the documentation above")]
+type _Doc = Handle;
+
+pub mod op {
+    //! The operations (P-1): one function and one builder each.
+    //!
+    //! Descriptors should be in blocking mode: the ring waits for them without blocking a thread. A read, write or accept on one
+    //! in non-blocking mode gives EAGAIN where it would wait, as it does without a ring.
+
+    use super::{
+        CURRENT, Code, Extra, FixedBuffer, Group, How, Link, MessageFlags, PollEvents, Request,
+        SocketAddr, Target, VectoredRequest, Vectors, linux,
+    };
+    use crate::sys::{Domain, SocketKind};
+    use core::time::Duration;
+
+    macro_rules! builders {
+        ($($(#[$meta:meta])* $name:ident { $($rest:tt)* })*) => {$(
+            $(#[$meta])*
+            #[derive(Debug)]
+            #[must_use = "nothing happens before it is submitted"]
+            pub struct $name<Buf>(pub(crate) Request<Buf>);
+
+            impl<Buf> $name<Buf> {
+                /// Starts the next member of the chain when this one has succeeded in full; else the rest of the chain is
+                /// cancelled (`IOSQE_IO_LINK`).
+                #[inline(always)]
+                pub fn link(mut self) -> Self {
+                    self.0.link = Link::Soft;
+                    self
+                }
+
+                /// Starts the next member of the chain when this one is over, whatever came of it (`IOSQE_IO_HARDLINK`).
+                #[inline(always)]
+                pub fn hard_link(mut self) -> Self {
+                    self.0.link = Link::Hard;
+                    self
+                }
+
+                /// Cancels it if it takes longer than `limit` (`IORING_OP_LINK_TIMEOUT`): it then settles as cancelled.
+                #[inline(always)]
+                pub fn timeout(mut self, limit: Duration) -> Self {
+                    self.0.timeout = Some(limit);
+                    self
+                }
+
+                $($rest)*
+            }
+
+            impl<Buf> From<$name<Buf>> for Request<Buf> {
+                #[inline(always)]
+                fn from(built: $name<Buf>) -> Self {
+                    built.0
+                }
+            }
+        )*};
+    }
+
+    builders! {
+        /// See [`nop`].
+        Nop {}
+        /// See [`read`] and [`write`].
+        Transfer {
+            /// At `offset` bytes from the file's start; without it at the current position, which moves.
+            #[inline(always)]
+            pub fn at(mut self, offset: u64) -> Self {
+                self.0.offset = offset;
+                self
+            }
+
+            /// At most `bytes`.
+            #[inline(always)]
+            pub fn limit(mut self, bytes: u32) -> Self {
+                self.0.length = bytes;
+                self
+            }
+
+            /// With `RWF_*` flags (`preadv2(2)`).
+            #[inline(always)]
+            pub fn rw_flags(mut self, flags: u32) -> Self {
+                self.0.flags = flags;
+                self
+            }
+        }
+        /// See [`recv`], [`send`] and [`send_zero_copy`].
+        Message {
+            /// With `flags`; those of send keep [`MessageFlags::NO_SIGNAL`].
+            #[inline(always)]
+            pub fn flags(mut self, flags: MessageFlags) -> Self {
+                self.0.flags |= flags.bits();
+                self
+            }
+
+            /// At most `bytes`.
+            #[inline(always)]
+            pub fn limit(mut self, bytes: u32) -> Self {
+                self.0.length = bytes;
+                self
+            }
+
+            /// Waits for readiness before it tries, for what will surely not be ready yet (`IORING_RECVSEND_POLL_FIRST`).
+            #[inline(always)]
+            pub fn poll_first(mut self) -> Self {
+                self.0.extra_flags |= 1;
+                self
+            }
+        }
+        /// See [`recv_multi`].
+        RecvMulti {
+            /// At most `bytes` at a time.
+            #[inline(always)]
+            pub fn limit(mut self, bytes: u32) -> Self {
+                self.0.length = bytes;
+                self
+            }
+        }
+        /// See [`accept`] and [`accept_multi`].
+        Accept {
+            /// The new socket is in non-blocking mode, for a reactor or other code that wants it so.
+            #[inline(always)]
+            pub fn non_blocking(mut self) -> Self {
+                self.0.flags |= linux::O_NONBLOCK;
+                self
+            }
+        }
+        /// See [`connect`] and [`connect_unix`].
+        Connect {}
+        /// See [`socket`].
+        Socket {
+            /// In non-blocking mode.
+            #[inline(always)]
+            pub fn non_blocking(mut self) -> Self {
+                self.0.offset |= linux::O_NONBLOCK as u64;
+                self
+            }
+        }
+        /// See [`bind`] and [`bind_unix`].
+        Bind {}
+        /// See [`listen`].
+        Listen {}
+        /// See [`shutdown`].
+        Shutdown {}
+        /// See [`close_fixed`].
+        Close {}
+        /// See [`open`].
+        OpenAt {
+            /// With `O_*` flags beside `O_CLOEXEC`, which is always set.
+            #[inline(always)]
+            pub fn flags(mut self, flags: u32) -> Self {
+                self.0.flags |= flags;
+                self
+            }
+
+            /// With this mode, should it create the file.
+            #[inline(always)]
+            pub fn mode(mut self, mode: u32) -> Self {
+                self.0.length = mode;
+                self
+            }
+        }
+        /// See [`statx`].
+        Statx {
+            /// With `AT_*` flags.
+            #[inline(always)]
+            pub fn flags(mut self, flags: u32) -> Self {
+                self.0.flags |= flags;
+                self
+            }
+        }
+        /// See [`fsync`].
+        Fsync {
+            /// The data only, and what is needed to find it again (`IORING_FSYNC_DATASYNC`).
+            #[inline(always)]
+            pub fn data_only(mut self) -> Self {
+                self.0.flags |= 1;
+                self
+            }
+        }
+        /// See [`splice`].
+        Splice {
+            /// From `offset` of a file.
+            #[inline(always)]
+            pub fn from_offset(mut self, offset: u64) -> Self {
+                if let Extra::From { offset: at, .. } = &mut self.0.extra {
+                    *at = offset;
+                }
+                self
+            }
+
+            /// To `offset` of a file.
+            #[inline(always)]
+            pub fn to_offset(mut self, offset: u64) -> Self {
+                self.0.offset = offset;
+                self
+            }
+
+            /// With `SPLICE_F_*` flags.
+            #[inline(always)]
+            pub fn flags(mut self, flags: u32) -> Self {
+                self.0.flags |= flags & !(1 << 31);
+                self
+            }
+        }
+        /// See [`poll`] and [`poll_multi`].
+        Poll {}
+        /// See [`wait_pid`].
+        WaitId {
+            /// Leaves the child to be waited for again (`WNOWAIT`).
+            #[inline(always)]
+            pub fn unreaped(mut self) -> Self {
+                self.0.offset |= linux::WNOWAIT as u64;
+                self
+            }
+        }
+    }
+
+    macro_rules! vectored_builders {
+        ($($(#[$meta:meta])* $name:ident { $($rest:tt)* })*) => {$(
+            $(#[$meta])*
+            #[derive(Debug)]
+            #[must_use = "nothing happens before it is submitted"]
+            pub struct $name<Buf>(pub(crate) VectoredRequest<Buf>);
+
+            impl<Buf> $name<Buf> {
+                /// Cancels it if it takes longer than `limit`: it then settles as cancelled.
+                pub fn timeout(mut self, limit: Duration) -> Self {
+                    self.0.request.timeout = Some(limit);
+                    self
+                }
+
+                $($rest)*
+            }
+
+            impl<Buf> From<$name<Buf>> for VectoredRequest<Buf> {
+                fn from(built: $name<Buf>) -> Self {
+                    built.0
+                }
+            }
+        )*};
+    }
+
+    vectored_builders! {
+        /// See [`read_vectored`] and [`write_vectored`].
+        TransferVectored {
+            /// At `offset` bytes from the file's start; without it at the current position, which moves.
+            pub fn at(mut self, offset: u64) -> Self {
+                self.0.request.offset = offset;
+                self
+            }
+        }
+        /// See [`recv_message`] and [`send_message`].
+        MessageVectored {
+            /// With `flags`; those of send keep [`MessageFlags::NO_SIGNAL`].
+            pub fn flags(mut self, flags: MessageFlags) -> Self {
+                self.0.request.flags |= flags.bits();
+                self
+            }
+
+            /// Send: to this address, on a socket that is not connected.
+            pub fn to(mut self, address: SocketAddr) -> Self {
+                self.0.request.extra = Extra::Address(address);
+                self
+            }
+        }
+    }
+
+    /// Does nothing, through the whole machinery. Result: 0.
+    #[doc(alias = "IORING_OP_NOP")]
+    #[inline(always)]
+    pub fn nop<Buf>() -> Nop<Buf> {
+        Nop(Request::new(Code::Nop, Target::NONE))
+    }
+
+    #[inline(always)]
+    fn with_buffer<Buf>(code: Code, target: Target, buffer: Buf) -> Request<Buf> {
+        let mut request = Request::new(code, target);
+        request.buffer = Some(buffer);
+        request.length = u32::MAX;
+        request
+    }
+
+    /// Reads into `buffer`, from its start and up to its capacity, at the current position (`read(2)`). Result: bytes,
+    /// 0 at the end.
+    #[doc(alias = "IORING_OP_READ")]
+    #[inline(always)]
+    pub fn read<Buf>(target: impl Into<Target>, buffer: Buf) -> Transfer<Buf> {
+        let mut request = with_buffer(Code::Read, target.into(), buffer);
+        request.offset = CURRENT;
+        Transfer(request)
+    }
+
+    /// Writes the filled part of `buffer`, at the current position (`write(2)`). Result: bytes. To a pipe or socket whose
+    /// reader is gone it raises SIGPIPE; [`send`] does not.
+    #[doc(alias = "IORING_OP_WRITE")]
+    #[inline(always)]
+    pub fn write<Buf>(target: impl Into<Target>, buffer: Buf) -> Transfer<Buf> {
+        let mut request = with_buffer(Code::Write, target.into(), buffer);
+        request.offset = CURRENT;
+        Transfer(request)
+    }
+
+    #[inline(always)]
+    fn fixed<Buf>(
+        code: Code,
+        target: Target,
+        buffer: FixedBuffer,
+        start: u32,
+        length: u32,
+    ) -> Transfer<Buf> {
+        let mut request = Request::new(code, target);
+        request.length = length;
+        request.offset = CURRENT;
+        request.extra = Extra::Fixed { buffer, start };
+        Transfer(request)
+    }
+
+    /// Reads into bytes `start..start + length` of a registered buffer. Result: bytes.
+    #[doc(alias = "IORING_OP_READ_FIXED")]
+    #[inline(always)]
+    pub fn read_fixed<Buf>(
+        target: impl Into<Target>,
+        buffer: FixedBuffer,
+        start: u32,
+        length: u32,
+    ) -> Transfer<Buf> {
+        fixed(Code::ReadFixed, target.into(), buffer, start, length)
+    }
+
+    /// Writes bytes `start..start + length` of a registered buffer. Result: bytes.
+    #[doc(alias = "IORING_OP_WRITE_FIXED")]
+    #[inline(always)]
+    pub fn write_fixed<Buf>(
+        target: impl Into<Target>,
+        buffer: FixedBuffer,
+        start: u32,
+        length: u32,
+    ) -> Transfer<Buf> {
+        fixed(Code::WriteFixed, target.into(), buffer, start, length)
+    }
+
+    fn vectored<Buf>(code: Code, target: Target, buffers: Vectors<Buf>) -> VectoredRequest<Buf> {
+        let mut request = Request::new(code, target);
+        request.offset = CURRENT;
+        VectoredRequest { request, buffers }
+    }
+
+    /// Reads into several buffers, one after the other (`readv(2)`). Result: bytes.
+    #[doc(alias = "IORING_OP_READV")]
+    pub fn read_vectored<Buf>(
+        target: impl Into<Target>,
+        buffers: Vectors<Buf>,
+    ) -> TransferVectored<Buf> {
+        TransferVectored(vectored(Code::ReadVectored, target.into(), buffers))
+    }
+
+    /// Writes the filled parts of several buffers (`writev(2)`). Result: bytes.
+    #[doc(alias = "IORING_OP_WRITEV")]
+    pub fn write_vectored<Buf>(
+        target: impl Into<Target>,
+        buffers: Vectors<Buf>,
+    ) -> TransferVectored<Buf> {
+        TransferVectored(vectored(Code::WriteVectored, target.into(), buffers))
+    }
+
+    /// Receives into `buffer` (`recv(2)`). Result: bytes, 0 at the end of the stream.
+    #[doc(alias = "IORING_OP_RECV")]
+    #[inline(always)]
+    pub fn recv<Buf>(target: impl Into<Target>, buffer: Buf) -> Message<Buf> {
+        Message(with_buffer(Code::Recv, target.into(), buffer))
+    }
+
+    /// Sends the filled part of `buffer` (`send(2)`), with `MSG_NOSIGNAL` always (M-4). Result: bytes.
+    #[doc(alias = "IORING_OP_SEND")]
+    #[inline(always)]
+    pub fn send<Buf>(target: impl Into<Target>, buffer: Buf) -> Message<Buf> {
+        let mut request = with_buffer(Code::Send, target.into(), buffer);
+        request.flags = MessageFlags::NO_SIGNAL.bits();
+        Message(request)
+    }
+
+    /// Sends without copying. It completes twice: first with the result and `more`, then, when the kernel has let go of
+    /// the buffer, for good and with the buffer. Over loopback the kernel copies all the same.
+    #[doc(alias = "IORING_OP_SEND_ZC")]
+    #[inline(always)]
+    pub fn send_zero_copy<Buf>(target: impl Into<Target>, buffer: Buf) -> Message<Buf> {
+        let mut request = with_buffer(Code::SendZeroCopy, target.into(), buffer);
+        request.flags = MessageFlags::NO_SIGNAL.bits();
+        Message(request)
+    }
+
+    /// Receives again and again, each time into a buffer of `group`, which comes as a lease (P-16). It ends at an error, at
+    /// the end of the stream, and with ENOBUFS when the group has no buffer left: submit it again when leases are back.
+    #[doc(alias = "IORING_RECV_MULTISHOT")]
+    #[inline(always)]
+    pub fn recv_multi<Buf>(target: impl Into<Target>, group: Group) -> RecvMulti<Buf> {
+        let mut request = Request::new(Code::RecvMulti, target.into());
+        request.extra = Extra::Group(group);
+        RecvMulti(request)
+    }
+
+    /// Receives a message into several buffers, with the sender's address (`recvmsg(2)`), which
+    /// [`address`](super::super::Proactor::address) tells. Result: bytes.
+    #[doc(alias = "IORING_OP_RECVMSG")]
+    pub fn recv_message<Buf>(
+        target: impl Into<Target>,
+        buffers: Vectors<Buf>,
+    ) -> MessageVectored<Buf> {
+        let mut built = vectored(Code::RecvMessage, target.into(), buffers);
+        built.request.extra = Extra::WantAddress;
+        MessageVectored(built)
+    }
+
+    /// Sends a message from several buffers (`sendmsg(2)`). Result: bytes.
+    #[doc(alias = "IORING_OP_SENDMSG")]
+    pub fn send_message<Buf>(
+        target: impl Into<Target>,
+        buffers: Vectors<Buf>,
+    ) -> MessageVectored<Buf> {
+        let mut built = vectored(Code::SendMessage, target.into(), buffers);
+        built.request.flags = MessageFlags::NO_SIGNAL.bits();
+        MessageVectored(built)
+    }
+
+    /// Accepts a connection, close-on-exec (`accept4(2)`, P-11). Result: the descriptor, owned; the peer's address by
+    /// [`address`](super::super::Proactor::address).
+    #[doc(alias = "IORING_OP_ACCEPT")]
+    #[inline(always)]
+    pub fn accept<Buf>(target: impl Into<Target>) -> Accept<Buf> {
+        let mut request = Request::new(Code::Accept, target.into());
+        request.flags = linux::O_CLOEXEC;
+        request.extra = Extra::WantAddress;
+        Accept(request)
+    }
+
+    /// Accepts one connection after the other until it is cancelled or fails. Each comes as an owned descriptor.
+    #[doc(alias = "IORING_ACCEPT_MULTISHOT")]
+    #[inline(always)]
+    pub fn accept_multi<Buf>(target: impl Into<Target>) -> Accept<Buf> {
+        let mut request = Request::new(Code::AcceptMulti, target.into());
+        request.flags = linux::O_CLOEXEC;
+        Accept(request)
+    }
+
+    /// Connects to `address` (`connect(2)`). Result: 0.
+    #[doc(alias = "IORING_OP_CONNECT")]
+    pub fn connect<Buf>(target: impl Into<Target>, address: SocketAddr) -> Connect<Buf> {
+        let mut request = Request::new(Code::Connect, target.into());
+        request.extra = Extra::Address(address);
+        Connect(request)
+    }
+
+    /// Connects to the unix socket whose path is in `path`, at most 107 bytes; one that begins with a zero byte is abstract
+    /// (`unix(7)`).
+    pub fn connect_unix<Buf>(target: impl Into<Target>, path: Buf) -> Connect<Buf> {
+        let mut request = with_buffer(Code::Connect, target.into(), path);
+        request.extra = Extra::UnixPath;
+        Connect(request)
+    }
+
+    /// Makes a socket, close-on-exec (`socket(2)`). Result: the descriptor, owned.
+    #[doc(alias = "IORING_OP_SOCKET")]
+    pub fn socket<Buf>(domain: Domain, kind: SocketKind) -> Socket<Buf> {
+        let mut request = Request::new(Code::Socket, Target::NONE);
+        request.flags = domain.number();
+        request.offset = u64::from(kind.number() | linux::O_CLOEXEC);
+        Socket(request)
+    }
+
+    /// Binds to `address` (`bind(2)`). Result: 0.
+    #[doc(alias = "IORING_OP_BIND")]
+    pub fn bind<Buf>(target: impl Into<Target>, address: SocketAddr) -> Bind<Buf> {
+        let mut request = Request::new(Code::Bind, target.into());
+        request.extra = Extra::Address(address);
+        Bind(request)
+    }
+
+    /// Binds to the unix path in `path`: see [`connect_unix`].
+    pub fn bind_unix<Buf>(target: impl Into<Target>, path: Buf) -> Bind<Buf> {
+        let mut request = with_buffer(Code::Bind, target.into(), path);
+        request.extra = Extra::UnixPath;
+        Bind(request)
+    }
+
+    /// Listens (`listen(2)`). Result: 0.
+    #[doc(alias = "IORING_OP_LISTEN")]
+    pub fn listen<Buf>(target: impl Into<Target>, backlog: u32) -> Listen<Buf> {
+        let mut request = Request::new(Code::Listen, target.into());
+        request.length = if backlog > i32::MAX as u32 {
+            i32::MAX as u32
+        } else {
+            backlog
+        };
+        Listen(request)
+    }
+
+    /// Shuts a connection down (`shutdown(2)`). Result: 0.
+    #[doc(alias = "IORING_OP_SHUTDOWN")]
+    #[inline(always)]
+    pub fn shutdown<Buf>(target: impl Into<Target>, how: How) -> Shutdown<Buf> {
+        let mut request = Request::new(Code::Shutdown, target.into());
+        request.length = how as u32;
+        Shutdown(request)
+    }
+
+    /// Empties a registered slot, closing what is in it. Result: 0. An adopted file is closed by
+    /// [`Proactor::close`](super::super::Proactor::close), which cancels what is in flight on it first (P-15).
+    #[doc(alias = "IORING_OP_CLOSE")]
+    pub fn close_fixed<Buf>(slot: super::FixedFile) -> Close<Buf> {
+        Close(Request::new(Code::Close, Target::from(slot)))
+    }
+
+    /// Opens the file whose path, with a zero byte at its end, is in `path`, relative to `directory`, close-on-exec
+    /// (`openat(2)`). Result: the descriptor, owned.
+    #[doc(alias = "IORING_OP_OPENAT")]
+    pub fn open<Buf>(directory: impl Into<Target>, path: Buf) -> OpenAt<Buf> {
+        let mut request = with_buffer(Code::OpenAt, directory.into(), path);
+        request.flags = linux::O_CLOEXEC;
+        request.length = 0;
+        OpenAt(request)
+    }
+
+    /// Asks about the file whose path, with a zero byte at its end, is in `path` (`statx(2)`); the answer is
+    /// [`Proactor::stat`](super::super::Proactor::stat). Result: 0.
+    #[doc(alias = "IORING_OP_STATX")]
+    pub fn statx<Buf>(directory: impl Into<Target>, path: Buf) -> Statx<Buf> {
+        let mut request = with_buffer(Code::Statx, directory.into(), path);
+        request.length = linux::STATX_BASIC_STATS | linux::STATX_BTIME;
+        Statx(request)
+    }
+
+    /// Has a file's data on its disk (`fsync(2)`). Result: 0.
+    #[doc(alias = "IORING_OP_FSYNC")]
+    #[inline(always)]
+    pub fn fsync<Buf>(target: impl Into<Target>) -> Fsync<Buf> {
+        Fsync(Request::new(Code::Fsync, target.into()))
+    }
+
+    /// Moves up to `length` bytes from one descriptor to another, one of which is a pipe (`splice(2)`). Result: bytes.
+    #[doc(alias = "IORING_OP_SPLICE")]
+    pub fn splice<Buf>(from: impl Into<Target>, to: impl Into<Target>, length: u32) -> Splice<Buf> {
+        let mut request = Request::new(Code::Splice, to.into());
+        request.length = length;
+        request.offset = CURRENT;
+        request.extra = Extra::From {
+            target: from.into(),
+            offset: CURRENT,
+        };
+        Splice(request)
+    }
+
+    /// Waits until a descriptor is ready, once (`poll(2)`). Result: [`PollEvents`] bits.
+    #[doc(alias = "IORING_OP_POLL_ADD")]
+    #[inline(always)]
+    pub fn poll<Buf>(target: impl Into<Target>, events: PollEvents) -> Poll<Buf> {
+        let mut request = Request::new(Code::Poll, target.into());
+        request.flags = events.bits();
+        Poll(request)
+    }
+
+    /// Tells of each change to readiness until it is cancelled or fails. It behaves like an edge: read or write until EAGAIN.
+    #[doc(alias = "IORING_POLL_ADD_MULTI")]
+    #[inline(always)]
+    pub fn poll_multi<Buf>(target: impl Into<Target>, events: PollEvents) -> Poll<Buf> {
+        let mut request = Request::new(Code::PollMulti, target.into());
+        request.flags = events.bits();
+        Poll(request)
+    }
+
+    /// Waits for a child to end and reaps it (`waitid(2)`, `P_PID`); how it ended is
+    /// [`Proactor::exit_info`](super::super::Proactor::exit_info). Result: 0.
+    #[doc(alias = "IORING_OP_WAITID")]
+    pub fn wait_pid<Buf>(pid: i32) -> WaitId<Buf> {
+        // A process id stands where a descriptor would: it is not one, and nothing is kept open.
+        let mut request = Request::new(Code::WaitId, Target(super::Place::Number(pid)));
+        request.length = linux::P_PID;
+        request.offset = linux::WEXITED as u64;
+        WaitId(request)
+    }
+}
