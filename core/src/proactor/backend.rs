@@ -130,6 +130,14 @@ pub trait Backend: reactor::Backend {
     /// If there is no memory.
     fn reserve(&mut self, operations: usize) -> Result<(), Error>;
 
+    /// Whether [`push`](Self::push) would take `request`, were there room: so that a chain is refused before any member of it
+    /// is queued (P-10).
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedOperation`]; [`Error::Invalid`] for a path without its zero byte, a range beyond a registered
+    /// buffer, a group or slot that is not there.
+    fn check(&self, request: &Request<Self::Buf>) -> Result<(), Error>;
+
     /// Queues an operation. It reaches the kernel with the next [`flush`](Self::flush) or wait.
     ///
     /// The engine has resolved adopted files to numbers. Where the queue is full it is flushed first (P-10).
@@ -151,6 +159,13 @@ pub trait Backend: reactor::Backend {
         token: Handle,
         request: VectoredRequest<Self::Buf>,
     ) -> Result<(), (Error, Vectors<Self::Buf>)>;
+
+    /// Queues the closing of a descriptor, which the kernel owns once it has taken the submission. It is closed exactly
+    /// once, whatever comes of the proactor, or leaked where that can't be known.
+    ///
+    /// # Errors
+    /// Why, and the descriptor.
+    fn push_close(&mut self, token: Handle, fd: Self::Fd) -> Result<(), (Error, Self::Fd)>;
 
     /// Sees to it that the next `entries` submissions are queued side by side, and go to the kernel in one call (P-10).
     /// A linked timeout takes an entry of its own.

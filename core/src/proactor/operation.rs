@@ -941,6 +941,17 @@ pub mod op {
         Close(Request::new(Code::Close, Target::from(slot)))
     }
 
+    /// Closes a bare number. Result: 0. It cancels nothing: what is in flight on it keeps the file open (P-15).
+    ///
+    /// # Safety
+    /// The caller owns `number`, and gives it up: from here on nobody uses it.
+    pub unsafe fn close_raw<Buf>(number: crate::sys::RawFd) -> Close<Buf> {
+        Close(Request::new(
+            Code::Close,
+            Target(super::Place::Number(number)),
+        ))
+    }
+
     /// Opens the file whose path, with a zero byte at its end, is in `path`, relative to `directory`, close-on-exec
     /// (`openat(2)`). Result: the descriptor, owned.
     #[doc(alias = "IORING_OP_OPENAT")]
