@@ -253,6 +253,9 @@ pub trait Backend: reactor::Backend {
     fn unregister_buffers(&mut self) -> Result<Vectors<Self::Buf>, Error>;
 
     /// Cancels everything and waits until the kernel has let go of it, `limit` at most. What is left is leaked (P-6).
+    ///
+    /// Nothing is pushed afterwards, and the descriptors of operations may be closed: whatever was queued has been handed
+    /// to the kernel by then, or never is.
     fn shut_down(&mut self, limit: Duration) -> Shutdown;
 
     /// What there was so far.

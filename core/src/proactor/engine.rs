@@ -812,6 +812,25 @@ fn from_reactor<D, B: Backend>(event: reactor::Event<D>) -> Option<Event<D, B>> 
     })
 }
 
+impl<Buf, D, const OPS: usize, const T: usize, B, S> Drop for Proactor<Buf, D, OPS, T, B, S>
+where
+    D: Copy,
+    B: Backend<Buf = Buf>,
+    S: BorrowMut<Storage<D, OPS, T, B::Process, B::Fd>>,
+{
+    /// First the operations, then the descriptors they work on: a number that is closed while a submission with it is
+    /// still queued could be another file's by the time the kernel looks (P-14). In a forked child it only closes (G-1).
+    fn drop(&mut self) {
+        if self.is_owner() {
+            self.base.backend.shut_down(LIMIT);
+        }
+        self.tables().clear();
+    }
+}
+
+/// How long a proactor that is dropped waits for the kernel to let go of its memory (P-6).
+const LIMIT: Duration = Duration::from_secs(1);
+
 #[cold]
 fn refused<Buf>(error: Error, buffer: Option<Buf>) -> Refused<Buf> {
     Refused { error, buffer }
