@@ -14,8 +14,9 @@ use linux_event_core::error::{Call, Error};
 use linux_event_core::handle::{File, Handle, Op, Tag};
 use linux_event_core::pid::ExitStatus;
 use linux_event_core::proactor::{
-    self, Carried, Code, Counters, Event, FixedBuffer, FixedFile, Group, How, Payload, PollEvents,
-    Popped, Proactor, Refused, Report, Request, Shutdown, Stat, VectoredRequest, Vectors, op,
+    self, Carried, Code, Counters, Event, FixedBuffer, FixedFile, Group, How, Link, Payload,
+    PollEvents, Popped, Proactor, Refused, Report, Request, Shutdown, Stat, VectoredRequest,
+    Vectors, op,
 };
 use linux_event_core::reactor;
 use linux_event_core::reactor::backend::{SIGNAL, TIMER, WAKEUP};
@@ -199,7 +200,7 @@ impl proactor::Backend for Liar {
         }
         Ok(())
     }
-    fn push_close(&mut self, token: Handle, fd: Thing) -> Result<(), (Error, Thing)> {
+    fn push_close(&mut self, token: Handle, fd: Thing, _: Link) -> Result<(), (Error, Thing)> {
         self.tokens.borrow_mut().push(token.raw());
         match self.error() {
             Ok(()) => self.held.push(fd),
@@ -354,10 +355,15 @@ impl World {
                 return self.submitted(result.map_err(|(error, _)| error));
             }
             _ => {
+                let closing = random.one_in(2);
                 let members = [
                     (op::write(first, buffer).link().into(), 13),
                     (op::fsync(first).hard_link().into(), 14),
-                    (op::nop().into(), 15),
+                    if closing {
+                        (op::close(first).into(), 15)
+                    } else {
+                        (op::nop().into(), 15)
+                    },
                 ];
                 match proactor.submit_chain(members) {
                     Ok(ops) => ops.into_iter().for_each(|op| self.submitted(Ok(op))),
