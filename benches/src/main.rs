@@ -16,7 +16,9 @@
 mod count;
 mod idle_watchers;
 mod measure;
+mod nop;
 mod pingpong;
+mod pingpong_ops;
 mod random;
 mod rearm;
 mod report;
