@@ -13,6 +13,7 @@
 #![allow(clippy::cast_precision_loss)]
 #![deny(unsafe_code)]
 
+mod active_of_many;
 mod count;
 mod idle_watchers;
 mod measure;

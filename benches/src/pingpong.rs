@@ -87,7 +87,7 @@ pub(crate) const FAR: u64 = 1;
 /// The first key of the idle watchers.
 const IDLE: u64 = 2;
 /// Bytes in a buffer.
-const BUFFER: usize = 64;
+pub(crate) const BUFFER: usize = 64;
 
 #[cold]
 #[inline(never)]

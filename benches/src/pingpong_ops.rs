@@ -16,7 +16,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use crate::pingpong::{self, FAR, NEAR, lost};
+use crate::pingpong::{self, BUFFER, FAR, NEAR, lost};
 use crate::sys::crate_ring::CrateRing;
 use crate::sys::leaked_pair;
 use crate::sys::ring::{Bare, Pad, Ring};
@@ -38,6 +38,10 @@ pub(crate) const WORKLOAD: Workload = Workload {
         System {
             name: "floor-epoll-edge",
             set_up: pingpong::floor::edge,
+        },
+        System {
+            name: "floor-poll-first",
+            set_up: ring::<Bare<true>>,
         },
         System {
             name: "io-uring",
@@ -63,7 +67,7 @@ struct End {
 impl End {
     #[inline(always)]
     fn receive<R: Ring>(self, ring: &mut R) {
-        ring.recv(self.fd, self.pad, self.key);
+        ring.recv(self.fd, self.pad, BUFFER, self.key);
     }
 
     #[inline(always)]

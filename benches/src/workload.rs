@@ -14,6 +14,7 @@
 use std::io;
 use std::time::Instant;
 
+use crate::active_of_many::Active;
 use crate::{idle_watchers, nop, pingpong, pingpong_ops, rearm, timers};
 
 /// The most columns that a workload has.
@@ -68,6 +69,8 @@ pub(crate) static WORKLOADS: &[Workload] = &[
     idle_watchers::WORKLOAD,
     nop::WORKLOAD,
     pingpong_ops::WORKLOAD,
+    Active::<1>::WORKLOAD,
+    Active::<100>::WORKLOAD,
 ];
 
 /// The workload called `name`.

@@ -28,7 +28,7 @@ impl CrateRing {
         let entry = entry.user_data(key);
         // SAFETY: INV-RING-3: what the entry points to is `'static`, and written by the kernel alone.
         let pushed = unsafe { self.submissions.push(&entry) };
-        debug_assert!(pushed.is_ok(), "INV-RING-4: no room for one more");
+        assert!(pushed.is_ok(), "INV-RING-4: no room for one more");
     }
 }
 
@@ -56,9 +56,10 @@ impl Ring for CrateRing {
     }
 
     #[inline(always)]
-    fn recv(&mut self, fd: BorrowedFd<'static>, pad: &'static Pad, key: u64) {
+    fn recv(&mut self, fd: BorrowedFd<'static>, pad: &'static Pad, length: usize, key: u64) {
+        assert!(length <= Pad::BYTES);
         let (fd, start) = (types::Fd(fd.as_raw_fd()), pad.start());
-        self.push(opcode::Recv::new(fd, start, Pad::BYTES as u32).build(), key);
+        self.push(opcode::Recv::new(fd, start, length as u32).build(), key);
     }
 
     #[inline(always)]
@@ -79,6 +80,8 @@ impl Ring for CrateRing {
         let queued = self.submissions.len();
         self.completions.sync();
         let submitted = self.submitter.submit_and_wait(wanted as usize)?;
+        // Only this tells the crate that there is room again.
+        self.submissions.sync();
         self.completions.sync();
         if submitted == queued {
             Ok(())

@@ -69,8 +69,8 @@ pub(crate) trait Ring: Sized + 'static {
 
     fn nop(&mut self, key: u64);
 
-    /// Receives into `pad`.
-    fn recv(&mut self, fd: BorrowedFd<'static>, pad: &'static Pad, key: u64);
+    /// Receives at most `length` bytes into `pad`.
+    fn recv(&mut self, fd: BorrowedFd<'static>, pad: &'static Pad, length: usize, key: u64);
 
     fn send(&mut self, fd: BorrowedFd<'static>, bytes: &'static [u8], key: u64);
 
@@ -150,8 +150,9 @@ impl Drop for Mapping {
     }
 }
 
-/// The hand-written ring.
-pub(crate) struct Bare {
+/// The hand-written ring. With `POLL_FIRST`, its receives say that nothing is there yet, which saves the kernel the look
+/// before it waits: true of a receive that is queued as soon as the last one is over, and slower where it is not true.
+pub(crate) struct Bare<const POLL_FIRST: bool = false> {
     /// Where the next operation goes, and the next completion comes from. The kernel sees both at the next enter.
     submit_tail: u32,
     complete_head: u32,
@@ -169,7 +170,7 @@ pub(crate) struct Bare {
     _entries: Mapping,
 }
 
-impl Bare {
+impl<const POLL_FIRST: bool> Bare<POLL_FIRST> {
     /// What the kernel has not been told of.
     #[inline(always)]
     fn queued(&self) -> u32 {
@@ -188,7 +189,7 @@ impl Bare {
     }
 }
 
-impl Ring for Bare {
+impl<const POLL_FIRST: bool> Ring for Bare<POLL_FIRST> {
     fn new() -> io::Result<Self> {
         // SAFETY: zeroes are a value of this structure of numbers.
         let mut params: uapi::io_uring_params = unsafe { std::mem::zeroed() };
@@ -235,12 +236,18 @@ impl Ring for Bare {
     }
 
     #[inline(always)]
-    fn recv(&mut self, fd: BorrowedFd<'static>, pad: &'static Pad, key: u64) {
+    fn recv(&mut self, fd: BorrowedFd<'static>, pad: &'static Pad, length: usize, key: u64) {
+        assert!(length <= Pad::BYTES);
         self.push(Submission {
             opcode: uapi::io_uring_op::IORING_OP_RECV as u8,
+            priority: if POLL_FIRST {
+                uapi::IORING_RECVSEND_POLL_FIRST as u16
+            } else {
+                0
+            },
             fd: fd.as_raw_fd(),
             address: pad.start() as u64,
-            length: Pad::BYTES as u32,
+            length: length as u32,
             user_data: key,
             ..Submission::default()
         });
@@ -312,7 +319,7 @@ impl Ring for Bare {
     }
 }
 
-impl Drop for Bare {
+impl<const POLL_FIRST: bool> Drop for Bare<POLL_FIRST> {
     fn drop(&mut self) {
         let mut update = update(self.registered, 0);
         // What is registered keeps the ring open. From another thread this fails, and the ring stays until this one ends.
