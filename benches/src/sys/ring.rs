@@ -390,3 +390,102 @@ pub(super) fn too_many(error: io::Error) -> io::Error {
     }
     error
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::crate_ring::CrateRing;
+    use super::super::leaked_pair;
+    use super::*;
+
+    /// A ring, or none where no program can have one.
+    fn ring<R: Ring>() -> Option<R> {
+        match R::new() {
+            Err(why) if why.kind() == ErrorKind::Unsupported => {
+                eprintln!("left out: {why}");
+                None
+            }
+            made => Some(made.unwrap()),
+        }
+    }
+
+    fn all<R: Ring>(ring: &mut R) -> Vec<(u64, i32)> {
+        let taken = std::iter::from_fn(|| ring.next());
+        taken.map(|it| (it.key, it.result)).collect()
+    }
+
+    fn a_full_ring_goes_round<R: Ring>() {
+        let Some(mut ring) = ring::<R>() else { return };
+        let mut key = 0;
+        for queued in [ENTRIES, 1, ENTRIES - 1, 100, ENTRIES, ENTRIES] {
+            let keys = key..key + u64::from(queued);
+            keys.clone().for_each(|key| ring.nop(key));
+            ring.enter(queued).unwrap();
+            let nops = keys.map(|key| (key, 0));
+            assert_eq!(all(&mut ring), nops.collect::<Vec<_>>());
+            key += u64::from(queued);
+        }
+        ring.enter(0).unwrap();
+        assert_eq!(all(&mut ring), []);
+    }
+
+    fn operations_end_as_the_kernel_says<R: Ring>() {
+        let Some(mut ring) = ring::<R>() else { return };
+        let (near, far) = leaked_pair().unwrap();
+        let pads = Pad::leaked(2);
+        ring.recv(far, &pads[0], 2, 1);
+        ring.send(near, b"abc", 2);
+        ring.enter(2).unwrap();
+        let mut ended = all(&mut ring);
+        ended.sort_unstable();
+        assert_eq!(ended, [(1, 2), (2, 3)]);
+        ring.recv(far, &pads[0], Pad::BYTES, 3);
+        ring.recv(near, &pads[1], 1, 4);
+        ring.enter(1).unwrap();
+        assert_eq!(all(&mut ring), [(3, 1)]);
+        ring.cancel(4, 5);
+        ring.cancel(77, 6);
+        ring.enter(3).unwrap();
+        let mut ended = all(&mut ring);
+        ended.sort_unstable();
+        let expected = [(4, -libc::ECANCELED), (5, 0), (6, -libc::ENOENT)];
+        assert_eq!(ended, expected);
+    }
+
+    #[test]
+    fn every_ring_goes_round_in_order() {
+        a_full_ring_goes_round::<Bare>();
+        a_full_ring_goes_round::<CrateRing>();
+    }
+
+    #[test]
+    fn every_ring_receives_sends_and_cancels() {
+        operations_end_as_the_kernel_says::<Bare>();
+        operations_end_as_the_kernel_says::<Bare<true>>();
+        operations_end_as_the_kernel_says::<CrateRing>();
+    }
+
+    #[test]
+    fn a_thread_can_have_more_rings_one_after_another_than_it_can_register() {
+        for _ in 0..40 {
+            let Some(mut ring) = ring::<Bare>() else {
+                return;
+            };
+            ring.nop(0);
+            ring.enter(1).unwrap();
+            assert_eq!(all(&mut ring), [(0, 0)]);
+        }
+    }
+
+    #[test]
+    fn too_many_at_once_is_explained() {
+        let mut rings = Vec::new();
+        for _ in 0..17 {
+            match Bare::<false>::new() {
+                Ok(ring) => rings.push(ring),
+                Err(why) if why.kind() == ErrorKind::Unsupported => return,
+                Err(why) => return assert!(why.to_string().contains("16 rings"), "{why}"),
+            }
+        }
+        panic!("a thread registered {} rings", rings.len());
+    }
+}
