@@ -13,6 +13,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "runtimes")]
+mod peers;
+
 use std::io;
 use std::os::fd::BorrowedFd;
 
@@ -46,6 +49,16 @@ pub(crate) const WORKLOAD: Workload = Workload {
         System {
             name: "io-uring",
             set_up: ring::<CrateRing>,
+        },
+        #[cfg(feature = "runtimes")]
+        System {
+            name: "monoio",
+            set_up: peers::monoio,
+        },
+        #[cfg(feature = "runtimes")]
+        System {
+            name: "compio",
+            set_up: peers::compio,
         },
     ],
     ..pingpong::WORKLOAD
