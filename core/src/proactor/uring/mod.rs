@@ -217,7 +217,8 @@ where
     /// As [`Uring::new`].
     #[doc(alias = "IORING_SETUP_NO_MMAP")]
     pub fn with_memory(kernel: K, options: Options, memory: Memory) -> Result<Self, Error> {
-        let made = setup::set_up(&kernel, &options, memory.ring)?;
+        let Memory { ring, operations } = memory;
+        let made = setup::set_up(&kernel, &options, ring)?;
         let mut wait_flags = linux::IORING_ENTER_GETEVENTS;
         if made.capabilities.features & linux::IORING_FEAT_NO_IOWAIT != 0 {
             wait_flags |= linux::IORING_ENTER_NO_IOWAIT;
@@ -236,7 +237,7 @@ where
                 count => count,
             },
             epoch: kernel.process_epoch(),
-            arena: Arena::new(memory.operations),
+            arena: Arena::new(operations),
             kernel,
             groups: Groups::NONE,
             buffers: Buffers::NONE,
@@ -564,15 +565,14 @@ where
         self.submit_vectored(token, request)
     }
 
-    fn push_close(&mut self, token: Handle, fd: Fd<K>) -> Result<(), (Error, Fd<K>)> {
-        self.submit_close(token, fd)
+    fn push_close(&mut self, token: Handle, fd: Fd<K>, link: Link) -> Result<(), (Error, Fd<K>)> {
+        self.submit_close(token, fd, link)
     }
 
     fn make_room(&mut self, entries: usize) -> Result<(), Error> {
-        if entries <= u32::MAX as usize && self.ring.has_room(entries as u32) {
-            Ok(())
-        } else {
-            self.make_room_now(entries)
+        match u32::try_from(entries) {
+            Ok(entries) if self.ring.has_room(entries) => Ok(()),
+            _ => self.make_room_now(entries),
         }
     }
 
