@@ -2,13 +2,20 @@
 
 pub mod backend;
 mod buffer;
+mod cancel;
+mod engine;
 mod event;
+mod files;
 mod operation;
+mod resources;
+mod storage;
 
 pub use backend::{Backend, Carried, Counters, Popped, Report, Shutdown, Stat};
 pub use buffer::{Block, IoBuf, Pool, RawBuf};
+pub use engine::{Proactor, RefusedChain, Step};
 pub use event::{Completion, Event, Payload};
 pub use operation::{
     CURRENT, Code, Extra, FixedBuffer, FixedFile, Group, How, Link, MessageFlags, PollEvents,
     Refused, Request, Target, VECTORS_MAX, VectoredRequest, Vectors, op,
 };
+pub use storage::{Storage, Tables};

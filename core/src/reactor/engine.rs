@@ -29,7 +29,7 @@ use super::storage::{State, Storage};
 use super::subscriptions::Delivery;
 use crate::clock::{Clock, Instant};
 use crate::error::Error;
-use crate::handle::{Handle, ProcessWatch, Subscription, Tag, TimerId, Watcher};
+use crate::handle::{Handle, Op, ProcessWatch, Subscription, Tag, TimerId, Watcher};
 use crate::signal::SignalCounts;
 
 /// A reactor: watches descriptors, keeps timers, takes signals, wakes and exits, and yields [`Event`]s.
@@ -70,12 +70,12 @@ pub struct Reactor<
     B: Backend = Epoll,
     S = Storage<D, W, T, <B as Backend>::Process>,
 > {
-    pub(super) pending: Pending,
+    pub(crate) pending: Pending,
     /// INV-ENGINE-2.
     pub(super) live: u32,
-    pub(super) stats: Stats,
-    pub(super) storage: S,
-    pub(super) backend: B,
+    pub(crate) stats: Stats,
+    pub(crate) storage: S,
+    pub(crate) backend: B,
     pub(super) clock: Clock,
     pub(super) orphans: super::orphans::Orphans,
     pub(super) delivery: Delivery,
@@ -85,7 +85,7 @@ pub struct Reactor<
 bitflags::bitflags! {
     /// What is to be delivered before the batch goes on.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub(super) struct Pending: u8 {
+    pub(crate) struct Pending: u8 {
         const TIMERS = 1;
         const FAILURES = 2;
         const SIGNALS = 4;
@@ -120,6 +120,22 @@ pub enum Step<D> {
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct Other(Option<Report>);
+
+impl Other {
+    /// What is due before the batch goes on.
+    pub(crate) const PENDING: Self = Self(None);
+
+    /// A report that was not found by [`Reactor::step`].
+    #[inline(always)]
+    pub(crate) const fn of(report: Report) -> Self {
+        Self(Some(report))
+    }
+}
+
+/// A salt for the tables of a proactor.
+pub(crate) fn new_salt() -> u64 {
+    salt()
+}
 
 /// Every loop starts its generations elsewhere, so that the handles of one are stale in another.
 static LOOPS: AtomicU64 = AtomicU64::new(1);
@@ -530,4 +546,4 @@ macro_rules! into_handle {
     )*};
 }
 
-into_handle!(Watcher, TimerId, Subscription, ProcessWatch);
+into_handle!(Watcher, TimerId, Subscription, ProcessWatch, Op);

@@ -37,6 +37,7 @@ mod watchers;
 
 pub use backend::{Backend, Report};
 pub use engine::{Other, Reactor, Step};
+pub(crate) use engine::{Pending, new_salt};
 pub use epoll::{BATCH, Epoll};
 pub use event::{Event, Stats};
 pub use flags::{Interest, Mode, Ready};

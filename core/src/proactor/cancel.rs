@@ -1,0 +1,194 @@
+//! The engine's cancelling: by operation, by descriptor, all (P-4).
+//!
+//! **Invariants.** INV-PENGINE-4 of `engine`. *INV-CANCEL-1*: of a chain, a member is marked cancelled only together with
+//! all that follow it and have not settled; a member that starts although it is marked is cancelled when the one before it
+//! settles.
+//!
+//! **Why this shape.** The kernel knows nothing of a chain's member that has not started: asking it says ENOENT, and the
+//! member runs later. So the engine asks for the one that runs, and goes on asking from settlement to settlement.
+
+#![forbid(unsafe_code)]
+
+use core::borrow::BorrowMut;
+
+use super::backend::Backend;
+use super::engine::Proactor;
+use super::operation::{Code, Place, Target};
+use super::storage::{NO_KEY, State, Storage, key};
+use crate::handle::{Handle, Op};
+
+impl<Buf, D, const OPS: usize, const T: usize, B, S> Proactor<Buf, D, OPS, T, B, S>
+where
+    D: Copy,
+    B: Backend<Buf = Buf>,
+    S: BorrowMut<Storage<D, OPS, T, B::Process, B::Fd>>,
+{
+    /// Asks for the end of an operation, or ends a timer, subscription or process watch.
+    ///
+    /// Of an operation it is a request: who wins the race decides, and either way it settles once, in a later turn, with
+    /// [`is_cancelled`](super::Completion::is_cancelled) or with what it came to. Of a chain whose turn has not come it
+    /// cancels the member that runs and all after it (P-4). True for as long as the operation has not settled, false for a
+    /// stale handle; of timers and the rest true once (T-7). In a forked child it does nothing and returns false.
+    pub fn cancel(&mut self, handle: impl Into<Handle>) -> bool {
+        let handle = handle.into();
+        match Op::from_handle(handle) {
+            Some(op) => self.is_owner() && self.cancel_operation(op.handle()),
+            None => self.base.cancel(handle),
+        }
+    }
+
+    fn cancel_operation(&mut self, handle: Handle) -> bool {
+        let operations = &mut self.tables().operations;
+        let Some(entry) = operations.get(handle) else {
+            return false;
+        };
+        // The file that it waits for settles first; it closes whatever is said.
+        if entry.state.contains(State::CLOSING) {
+            return true;
+        }
+        let mut first = handle;
+        let mut previous = entry.previous;
+        while let Some(index) = previous.checked_sub(1)
+            && let Some((before, entry)) = operations.at(index)
+        {
+            (first, previous) = (before, entry.previous);
+        }
+        let mut member = Some(first);
+        while let Some(handle) = member
+            && let Some(entry) = operations.get_mut(handle)
+        {
+            entry.state |= State::CANCELLED;
+            let next = entry.next.checked_sub(1);
+            member = next.and_then(|index| operations.at(index).map(|(next, _)| next));
+        }
+        self.ask(first);
+        true
+    }
+
+    /// Asks the backend to cancel what runs; if it can't be asked now, it is before the next wait.
+    pub(super) fn ask(&mut self, handle: Handle) {
+        if self.base.backend.cancel(handle).is_ok() {
+            return;
+        }
+        if let Some(entry) = self.tables().operations.get_mut(handle)
+            && !entry.state.contains(State::UNASKED)
+        {
+            entry.state |= State::UNASKED;
+            self.unasked += 1;
+        }
+    }
+
+    /// Makes the requests that could not be made.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn ask_again(&mut self) {
+        if !self.is_owner() {
+            return;
+        }
+        for index in 0..self.tables().operations.high_water() as u32 {
+            let Some((handle, entry)) = self.tables().operations.at_mut(index) else {
+                continue;
+            };
+            if !entry.state.contains(State::UNASKED) {
+                continue;
+            }
+            entry.state -= State::UNASKED;
+            let closing = entry.state.contains(State::CLOSING);
+            self.unasked -= 1;
+            if closing {
+                self.close_when_idle(handle);
+            } else {
+                self.ask(handle);
+            }
+        }
+    }
+
+    /// Asks for the end of everything in flight on `target`; returns how much that is (P-4).
+    pub fn cancel_on(&mut self, target: impl Into<Target>) -> usize {
+        if !self.is_owner() {
+            return 0;
+        }
+        let target = target.into();
+        let target = match target.0 {
+            Place::File(file) => match self.descriptor(file) {
+                Some(fd) => Target(Place::Number(crate::sys::AsRawFd::as_raw_fd(fd))),
+                None => return 0,
+            },
+            _ => target,
+        };
+        match key(target) {
+            NO_KEY => 0,
+            key => self.cancel_where(|code, other| {
+                other == key && !matches!(code, Code::WaitId | Code::Close)
+            }),
+        }
+    }
+
+    /// Asks for the end of every operation; returns how many there are (P-4).
+    pub fn cancel_all(&mut self) -> usize {
+        if !self.is_owner() {
+            return 0;
+        }
+        self.cancel_where(|_, _| true)
+    }
+
+    fn cancel_where(&mut self, matches: impl Fn(Code, i32) -> bool) -> usize {
+        let mut count = 0;
+        for index in 0..self.tables().operations.high_water() {
+            let tables = self.tables();
+            if let Some((handle, entry)) = tables.operations.at(index as u32)
+                && matches(entry.code, tables.keys[index])
+            {
+                count += 1;
+                if !entry.state.contains(State::CANCELLED) {
+                    self.cancel_operation(handle);
+                }
+            }
+        }
+        count
+    }
+
+    /// Lets an operation end without telling: what it brings is dropped, closed and given back (P-7). False if the handle
+    /// is stale.
+    pub fn detach(&mut self, op: Op) -> bool {
+        match self.tables().operations.get_mut(op.handle()) {
+            Some(entry) => {
+                entry.state |= State::DETACHED;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether what `handle` names is still there: of an operation, whether it has not settled.
+    pub fn contains(&self, handle: impl Into<Handle>) -> bool {
+        let handle = handle.into();
+        match Op::from_handle(handle) {
+            Some(op) => self.tables_ref().operations.contains(op.handle()),
+            None => self.base.contains(handle),
+        }
+    }
+
+    /// Whether the end of an operation was asked for; `None` if it has settled.
+    pub fn is_cancelling(&self, op: Op) -> Option<bool> {
+        let entry = self.tables_ref().operations.get(op.handle())?;
+        Some(entry.state.contains(State::CANCELLED))
+    }
+
+    /// Sets whether `handle` keeps a loop running; at first everything does. False if the handle is stale.
+    #[doc(alias = "unref")]
+    pub fn set_counted(&mut self, handle: impl Into<Handle>, counted: bool) -> bool {
+        let handle = handle.into();
+        let Some(op) = Op::from_handle(handle) else {
+            return self.base.set_counted(handle, counted);
+        };
+        let Some(entry) = self.tables().operations.get_mut(op.handle()) else {
+            return false;
+        };
+        let was_counted = !entry.state.contains(State::UNCOUNTED);
+        entry.state.set(State::UNCOUNTED, !counted);
+        self.live -= u32::from(was_counted);
+        self.live += u32::from(counted);
+        true
+    }
+}

@@ -1,0 +1,887 @@
+//! The engine: submitting, settling, turns.
+//!
+//! **What.** [`Proactor`]: operations go in by [`submit`](Proactor::submit), a turn is one [`wait`](Proactor::wait) and the
+//! [`next`](Proactor::next)s after it. Cancelling is in `cancel`, adopted descriptors in `files`, registered memory in
+//! `resources`. Timers, signals, wakeups and processes are the reactor's engine, which this one is built on.
+//!
+//! **Invariants.** *INV-PENGINE-1*: an operation occupies its slot from `submit` until its last report, which is the only
+//! thing that vacates it; so it settles exactly once (P-3). *INV-PENGINE-2*: `live` is the number of operations that keep a
+//! loop running. *INV-PENGINE-3*: a file's `uses` is the number of occupied slots that name it. *INV-PENGINE-4*: `unasked` is
+//! not 0 while a request to cancel or to close could not be made.
+//!
+//! **Why this shape.** What differs between the models is what an operation is; what does not (time, signals, wakes,
+//! turns) is one piece of code. The path of a plain completion is inlined into the caller's loop; chains, files and
+//! abandoned operations are in cold functions beside it.
+
+#![forbid(unsafe_code)]
+
+use core::borrow::BorrowMut;
+use core::fmt;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use super::backend::{Backend, Carried, Counters, Popped, Report, Shutdown, Stat};
+use super::event::{Completion, Event, Payload};
+use super::operation::{
+    Code, Extra, Link, Place, Refused, Request, Target, VECTORS_MAX, VectoredRequest, Vectors,
+};
+use super::storage::{Entry, OpenFile, State, Storage, Tables, key};
+use crate::clock::Instant;
+use crate::error::Error;
+use crate::handle::{Handle, Op, ProcessWatch, Subscription, Tag, TimerId};
+use crate::pid::ExitStatus;
+use crate::reactor::{self, Other, Pending, Reactor, Stats};
+use crate::signal::SignalSet;
+use crate::sys::AsRawFd;
+use crate::table::Full;
+
+/// A proactor: performs operations, keeps timers, takes signals, wakes and exits, and yields [`Event`]s.
+///
+/// `Buf` is what operations own ([`IoBuf`](super::IoBuf)), `D` what every registration carries and every event brings back.
+/// `OPS` is how many operations, adopted files, and subscriptions with processes there can be, each; `T` how many timers.
+/// `B` is the [`Backend`], `S` holds the [`Storage`]: the storage itself, `&'static mut` of one, or a box.
+///
+/// It stays on the thread that made it, and dropping it waits for what is in flight: see [`shutdown`](Self::shutdown).
+pub struct Proactor<
+    Buf,
+    D,
+    const OPS: usize,
+    const T: usize,
+    B: Backend<Buf = Buf>,
+    S = Storage<D, OPS, T, <B as reactor::Backend>::Process, <B as Backend>::Fd>,
+> where
+    D: Copy,
+    S: BorrowMut<Storage<D, OPS, T, B::Process, B::Fd>>,
+{
+    pub(super) base: Reactor<D, OPS, T, B, Tables<S, B::Fd>>,
+    /// INV-PENGINE-2.
+    pub(super) live: u32,
+    /// INV-PENGINE-4.
+    pub(super) unasked: u32,
+    /// Operations in flight that use each registered buffer.
+    pub(super) fixed_uses: [u32; VECTORS_MAX],
+}
+
+/// Refused operations of a chain: why, and all its members (P-10).
+#[derive(Debug)]
+pub struct RefusedChain<Buf, const N: usize> {
+    /// Why.
+    pub error: Error,
+    /// The members, in order.
+    pub requests: heapless::Vec<Request<Buf>, N>,
+}
+
+/// What [`Proactor::step`] finds.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Step<D, B: Backend> {
+    /// An operation completed.
+    Completion(Completion<D, B>),
+    /// Something else: [`Proactor::next_other`] says what.
+    Other(Other),
+    /// The turn is over.
+    End,
+}
+
+impl<Buf, D, const OPS: usize, const T: usize, B> Proactor<Buf, D, OPS, T, B>
+where
+    D: Copy,
+    B: Backend<Buf = Buf>,
+{
+    /// A proactor over `backend` that holds its own storage.
+    ///
+    /// With large capacities use [`with_storage`](Self::with_storage): this one is built on the stack.
+    ///
+    /// # Errors
+    /// What [`Backend::reserve`] says: there is no memory for `OPS` operations.
+    pub fn new(backend: B) -> Result<Self, Error> {
+        Self::with_storage(backend, Storage::new())
+    }
+}
+
+impl<Buf, D, const OPS: usize, const T: usize, B, S> Proactor<Buf, D, OPS, T, B, S>
+where
+    D: Copy,
+    B: Backend<Buf = Buf>,
+    S: BorrowMut<Storage<D, OPS, T, B::Process, B::Fd>>,
+{
+    /// A proactor over `backend` whose tables are in `storage`. What an earlier proactor left in it is dropped.
+    ///
+    /// # Errors
+    /// As [`new`](Proactor::new).
+    pub fn with_storage(mut backend: B, mut storage: S) -> Result<Self, Error> {
+        backend.reserve(OPS)?;
+        let salt = reactor::new_salt();
+        storage.borrow_mut().clear();
+        storage.borrow_mut().operations.set_salt(salt);
+        storage.borrow_mut().files.set_salt(salt);
+        Ok(Self {
+            base: Reactor::with_storage(backend, Tables::new(storage)),
+            live: 0,
+            unasked: 0,
+            fixed_uses: [0; VECTORS_MAX],
+        })
+    }
+
+    #[inline(always)]
+    pub(super) fn tables(&mut self) -> &mut Storage<D, OPS, T, B::Process, B::Fd> {
+        self.base.storage.storage.borrow_mut()
+    }
+
+    #[inline(always)]
+    pub(super) fn tables_ref(&self) -> &Storage<D, OPS, T, B::Process, B::Fd> {
+        self.base.storage.storage.borrow()
+    }
+
+    #[inline(always)]
+    pub(super) fn is_owner(&self) -> bool {
+        self.base.backend.is_owner()
+    }
+
+    /// The backend.
+    pub fn backend(&self) -> &B {
+        &self.base.backend
+    }
+
+    /// The backend, to change.
+    pub fn backend_mut(&mut self) -> &mut B {
+        &mut self.base.backend
+    }
+
+    /// What was done so far, as the reactor counts it (G-3); operations are in [`counters`](Self::counters).
+    pub fn stats(&self) -> Stats {
+        self.base.stats()
+    }
+
+    /// What was done so far by the backend (G-3).
+    pub fn counters(&self) -> Counters {
+        self.base.backend.counters()
+    }
+
+    /// The clock as the last wait read it, if timers were armed (T-1).
+    #[inline]
+    pub fn now(&self) -> Instant {
+        self.base.now()
+    }
+
+    /// The clock, read afresh.
+    pub fn read_clock(&self) -> Instant {
+        self.base.read_clock()
+    }
+
+    /// How many things keep a loop running: operations that have not settled, armed timers, signal subscriptions and
+    /// processes, but for those that [`set_counted`](Self::set_counted) took out (R-2).
+    pub fn live(&self) -> usize {
+        self.base.live() + self.live as usize
+    }
+
+    /// How many operations have not settled.
+    pub fn operations(&self) -> usize {
+        self.tables_ref().operations.len()
+    }
+
+    /// How many descriptors are adopted.
+    pub fn files(&self) -> usize {
+        self.tables_ref().files.len()
+    }
+
+    /// The first deadline, if a timer is armed.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.base.next_deadline()
+    }
+
+    /// Queues an operation (P-1). It goes to the kernel with the next [`wait`](Self::wait) or [`flush`](Self::flush), and
+    /// completes in a later turn, never inside this call (P-2).
+    ///
+    /// Its buffer is the operation's until its last completion brings it back; a refused one comes back at once (P-6).
+    ///
+    /// # Errors
+    /// [`Refused`] with the buffer, and [`Error::Full`] when `OPS` operations are under way; [`Error::Stale`] for a file
+    /// that is gone or closing; [`Error::UnsupportedOperation`]; [`Error::Invalid`]; [`Error::Forked`]; what the kernel says
+    /// if the queue was full and could not be flushed.
+    #[inline(always)]
+    pub fn submit(
+        &mut self,
+        request: impl Into<Request<Buf>>,
+        data: D,
+    ) -> Result<Op, Refused<Buf>> {
+        let mut request: Request<Buf> = request.into();
+        // A link leads to the next member of a chain: a lone operation has none.
+        request.link = Link::None;
+        if request.code == Code::Close
+            && let Place::File(file) = request.target.0
+        {
+            return self.close(file, data).map_err(|error| refused(error, None));
+        }
+        self.submit_linked(request, data, 0)
+    }
+
+    #[inline(always)]
+    fn submit_linked(
+        &mut self,
+        mut request: Request<Buf>,
+        data: D,
+        previous: u32,
+    ) -> Result<Op, Refused<Buf>> {
+        let handle = match self.enter(&mut request, data, previous) {
+            Ok(handle) => handle,
+            Err(error) => return Err(refused(error, request.buffer)),
+        };
+        match self.base.backend.push(handle, request) {
+            Ok(()) => Ok(Op::assume(handle)),
+            Err(refused) => {
+                self.abandon(handle);
+                Err(refused)
+            }
+        }
+    }
+
+    /// Resolves a request's files and occupies a slot for it.
+    #[inline(always)]
+    fn enter(
+        &mut self,
+        request: &mut Request<Buf>,
+        data: D,
+        previous: u32,
+    ) -> Result<Handle, Error> {
+        if !self.is_owner() {
+            return Err(Error::Forked);
+        }
+        let mut entry = Entry {
+            state: State::empty(),
+            code: request.code,
+            resource: 0,
+            data,
+            files: [0; 2],
+            previous,
+            next: 0,
+        };
+        if previous != 0 {
+            entry.state |= State::ENTANGLED;
+        }
+        let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
+            self.base.storage.storage.borrow_mut();
+        if let Place::File(file) = request.target.0 {
+            let Some(open) = tables
+                .files
+                .get_mut(file.handle())
+                .filter(|open| open.closing.is_none())
+            else {
+                return Err(Error::Stale);
+            };
+            let Some(fd) = &open.fd else {
+                return Err(Error::Stale);
+            };
+            request.target = Target(Place::Number(fd.as_raw_fd()));
+            open.uses += 1;
+            entry.files[0] = file.handle().index() + 1;
+            entry.state |= State::ENTANGLED;
+        }
+        match request.extra {
+            Extra::None | Extra::WantAddress => {}
+            ref mut extra => self.resolve_extra(extra, &mut entry)?,
+        }
+        let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
+            self.base.storage.storage.borrow_mut();
+        let key = key(request.target);
+        match tables.operations.insert(Tag::Operation, entry) {
+            Ok(handle) => {
+                tables.keys[handle.index() as usize] = key;
+                self.live += 1;
+                Ok(handle)
+            }
+            Err(Full(entry)) => {
+                self.disentangle(&entry);
+                Err(Error::Full { capacity: OPS })
+            }
+        }
+    }
+
+    /// What a request needs beyond its target: a second file, a group, a registered buffer.
+    #[cold]
+    #[inline(never)]
+    fn resolve_extra(&mut self, extra: &mut Extra, entry: &mut Entry<D>) -> Result<(), Error> {
+        match extra {
+            Extra::From { target, .. } => {
+                if let Place::File(file) = target.0 {
+                    let files = &mut self.tables().files;
+                    let open = files.get_mut(file.handle());
+                    let Some(OpenFile {
+                        fd: Some(fd),
+                        uses,
+                        closing: None,
+                    }) = open
+                    else {
+                        self.release_use(entry.files[0]);
+                        return Err(Error::Stale);
+                    };
+                    *uses += 1;
+                    *target = Target(Place::Number(fd.as_raw_fd()));
+                    entry.files[1] = file.handle().index() + 1;
+                    entry.state |= State::ENTANGLED;
+                }
+            }
+            Extra::Group(group) => entry.resource = group.0,
+            Extra::Fixed { buffer, .. } => {
+                entry.resource = buffer.0;
+                if let Some(uses) = self.fixed_uses.get_mut(usize::from(buffer.0)) {
+                    *uses += 1;
+                    entry.state |= State::ENTANGLED;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes back what [`enter`](Self::enter) did for an operation that the backend refused.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn abandon(&mut self, handle: Handle) {
+        if let Some(entry) = self.tables().operations.remove(handle) {
+            self.live -= u32::from(!entry.state.contains(State::UNCOUNTED));
+            self.disentangle(&entry);
+        }
+    }
+
+    /// Queues an operation with several buffers: see [`submit`](Self::submit). Its last completion says
+    /// [`Payload::Vectors`], and [`take_vectors`](Self::take_vectors) has them.
+    ///
+    /// # Errors
+    /// Why, and the buffers: as [`submit`](Self::submit), and [`Error::Invalid`] without a buffer.
+    #[allow(
+        clippy::type_complexity,
+        reason = "the error and what was refused, as everywhere"
+    )]
+    pub fn submit_vectored(
+        &mut self,
+        request: impl Into<VectoredRequest<Buf>>,
+        data: D,
+    ) -> Result<Op, (Error, Vectors<Buf>)> {
+        let mut request: VectoredRequest<Buf> = request.into();
+        if request.buffers.is_empty() {
+            let error = Error::Invalid("a vectored operation needs at least one buffer");
+            return Err((error, request.buffers));
+        }
+        let handle = match self.enter(&mut request.request, data, 0) {
+            Ok(handle) => handle,
+            Err(error) => return Err((error, request.buffers)),
+        };
+        match self.base.backend.push_vectored(handle, request) {
+            Ok(()) => Ok(Op::assume(handle)),
+            Err(refused) => {
+                self.abandon(handle);
+                Err(refused)
+            }
+        }
+    }
+
+    /// Queues a chain: each member starts when the one before it has succeeded in full, or, if that has a
+    /// [`hard_link`](super::op::Nop::hard_link), when it is over. All of it goes to the kernel in one call (P-10).
+    ///
+    /// ```no_run
+    /// # use linux_event_core::proactor::{Proactor, op, Uring};
+    /// # use linux_event_core::sys::{Fd, BorrowedFd};
+    /// # fn save(proactor: &mut Proactor<&'static mut [u8], u32>, file: Fd, page: &'static mut [u8]) -> Option<()> {
+    /// let file = proactor.adopt(file).ok()?;
+    /// let write = op::write(file, page).at(0).link().into();
+    /// let [written, synced] = proactor.submit_chain([(write, 1), (op::fsync(file).into(), 2)]).ok()?;
+    /// # let _ = (written, synced);
+    /// # Some(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`RefusedChain`] with every member: as [`submit`](Self::submit), and [`Error::Full`] if it is longer than the queue.
+    pub fn submit_chain<const N: usize>(
+        &mut self,
+        members: [(Request<Buf>, D); N],
+    ) -> Result<[Op; N], RefusedChain<Buf, N>> {
+        if let Err(error) = self.check_chain(&members) {
+            let requests = members.into_iter().map(|(request, _)| request).collect();
+            return Err(RefusedChain { error, requests });
+        }
+        let mut requests = heapless::Vec::<Request<Buf>, N>::new();
+        let mut ops = heapless::Vec::<Op, N>::new();
+        let mut failed = None;
+        for (index, (mut request, data)) in members.into_iter().enumerate() {
+            if failed.is_some() {
+                let _ = requests.push(request);
+                continue;
+            }
+            request.link = match (index + 1 == N, request.link) {
+                (true, _) => Link::None,
+                (false, Link::None) => Link::Soft,
+                (false, link) => link,
+            };
+            let previous = ops.last().map_or(0, |op| op.handle().index() + 1);
+            let submitted = match request {
+                Request {
+                    code: Code::Close,
+                    target: Target(Place::File(file)),
+                    link,
+                    ..
+                } => self.close_in_chain(file, data, link, previous),
+                request => self
+                    .submit_linked(request, data, previous)
+                    .map_err(Error::from),
+            };
+            match submitted {
+                Ok(op) => {
+                    self.tie(previous, op);
+                    let _ = ops.push(op);
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        match (failed, ops.into_array::<N>()) {
+            (None, Ok(ops)) => Ok(ops),
+            // Everything was checked before: only a backend that is wrong comes here. What it took is cancelled.
+            (failed, ops) => {
+                let taken: &[Op] = match &ops {
+                    Ok(ops) => ops,
+                    Err(ops) => ops,
+                };
+                for &op in taken {
+                    self.detach(op);
+                    self.cancel(op);
+                }
+                Err(RefusedChain {
+                    error: failed.unwrap_or(Error::Stale),
+                    requests,
+                })
+            }
+        }
+    }
+
+    /// Whether a chain would be taken; makes room for it.
+    fn check_chain<const N: usize>(
+        &mut self,
+        members: &[(Request<Buf>, D); N],
+    ) -> Result<(), Error> {
+        if !self.is_owner() {
+            return Err(Error::Forked);
+        }
+        let vacant = OPS - self.operations();
+        if N > vacant {
+            return Err(Error::Full { capacity: OPS });
+        }
+        let mut entries = N;
+        for (index, (request, _)) in members.iter().enumerate() {
+            self.base.backend.check(request)?;
+            entries += usize::from(request.timeout.is_some());
+            if request.code == Code::Close
+                && let Place::File(file) = request.target.0
+            {
+                let after = &members[index + 1..];
+                if !self.is_idle(file) || after.iter().any(|(after, _)| after.names(file)) {
+                    return Err(Error::Busy);
+                }
+            }
+            let from = match request.extra {
+                Extra::From { target, .. } => target,
+                _ => Target::NONE,
+            };
+            for target in [request.target, from] {
+                if let Place::File(file) = target.0
+                    && !self.is_open(file)
+                {
+                    return Err(Error::Stale);
+                }
+            }
+        }
+        self.base.backend.make_room(entries)
+    }
+
+    /// Ties a member of a chain to the one before it.
+    fn tie(&mut self, previous: u32, op: Op) {
+        if let Some(index) = previous.checked_sub(1)
+            && let Some((_, entry)) = self.tables().operations.at_mut(index)
+        {
+            entry.next = op.handle().index() + 1;
+            entry.state |= State::ENTANGLED;
+        }
+    }
+
+    /// Begins a turn: hands what is queued to the kernel, waits once, and reads the clock if timers are armed (P-9, R-1).
+    ///
+    /// It is one system call. The wait ends when something completed, at the first deadline, or after `timeout`; `None`
+    /// sets no limit, zero does not wait.
+    ///
+    /// # Errors
+    /// [`Error::Forked`] in a child of the process that made the proactor; [`Error::CompletionsLost`]; [`Error::Os`] if the
+    /// kernel refuses.
+    #[inline(always)]
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
+        if self.unasked > 0 {
+            self.ask_again();
+        }
+        self.base.wait(timeout)
+    }
+
+    /// Hands what is queued to the kernel at once, without waiting: for what an operation borrows by number (P-14).
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    #[doc(alias = "io_uring_submit")]
+    pub fn flush(&mut self) -> Result<(), Error> {
+        if !self.is_owner() {
+            return Err(Error::Forked);
+        }
+        self.base.backend.flush()
+    }
+
+    /// The next event of this turn; `None` ends the turn.
+    #[inline(always)]
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "a turn ends, the proactor goes on: it is no iterator"
+    )]
+    pub fn next(&mut self) -> Option<Event<D, B>> {
+        loop {
+            match self.step() {
+                Step::Completion(completion) => return Some(Event::Completion(completion)),
+                Step::Other(other) => {
+                    if let Some(event) = self.next_other(other).and_then(from_reactor) {
+                        return Some(event);
+                    }
+                }
+                Step::End => return None,
+            }
+        }
+    }
+
+    /// [`next`](Self::next) in two halves, for layers above. [`Step::Other`] goes on in [`next_other`](Self::next_other).
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn step(&mut self) -> Step<D, B> {
+        if self.base.pending.intersects(Pending::DELIVER) {
+            return Step::Other(Other::PENDING);
+        }
+        // A child that was forked in the middle of a turn has none of its parent's memory (G-1).
+        if !self.is_owner() {
+            return Step::End;
+        }
+        loop {
+            match self.base.backend.pop() {
+                Some(Popped::Report(report)) => {
+                    if let Some(completion) = self.settle(report) {
+                        return Step::Completion(completion);
+                    }
+                }
+                Some(Popped::Ready(report)) => return Step::Other(Other::of(report)),
+                None => return Step::End,
+            }
+        }
+    }
+
+    /// The event behind a [`Step::Other`]; `None` if there is none, and the turn goes on.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn next_other(&mut self, other: Other) -> Option<reactor::Event<D>> {
+        self.base.next_other(other)
+    }
+
+    /// A report of the backend: INV-PENGINE-1.
+    #[inline(always)]
+    fn settle(&mut self, report: Report<Buf, B::Lease>) -> Option<Completion<D, B>> {
+        let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
+            self.base.storage.storage.borrow_mut();
+        let Some((handle, entry)) = tables.operations.find(report.token) else {
+            self.drop_stale(report.carried);
+            return None;
+        };
+        let (data, state) = (entry.data, entry.state);
+        if !report.more {
+            if state.intersects(State::ENTANGLED.union(State::CANCELLED)) {
+                self.settle_entangled(handle);
+            } else {
+                tables.operations.remove(handle);
+            }
+            self.live -= u32::from(!state.contains(State::UNCOUNTED));
+        }
+        if state.contains(State::DETACHED) {
+            self.drop_carried(report.carried);
+            return None;
+        }
+        self.base.stats.events += 1;
+        let payload = match report.carried {
+            Carried::Nothing => Payload::Nothing,
+            Carried::Buffer(buffer) => Payload::Buffer(buffer),
+            Carried::Vectors => Payload::Vectors,
+            Carried::Descriptor => self
+                .base
+                .backend
+                .take_descriptor()
+                .map_or(Payload::Nothing, Payload::Descriptor),
+            Carried::Lease(lease) => Payload::Lease(lease),
+        };
+        Some(Completion {
+            op: Op::assume(handle),
+            data,
+            result: report.result,
+            more: report.more,
+            payload,
+        })
+    }
+
+    /// The last report of an operation that others depend on.
+    #[cold]
+    #[inline(never)]
+    fn settle_entangled(&mut self, handle: Handle) {
+        let Some(entry) = self.tables().operations.remove(handle) else {
+            return;
+        };
+        if entry.state.contains(State::UNASKED) {
+            self.unasked -= 1;
+        }
+        let next = entry.next;
+        self.disentangle(&entry);
+        if let Some(index) = next.checked_sub(1)
+            && let Some((next, entry)) = self.tables().operations.at_mut(index)
+        {
+            entry.previous = 0;
+            // It has started, or starts now, whatever became of the one before it (P-4).
+            if entry.state.contains(State::CANCELLED) {
+                self.ask(next);
+            }
+        }
+    }
+
+    /// Lets go of the files and the registered buffer of an operation that is gone.
+    #[inline]
+    fn disentangle(&mut self, entry: &Entry<D>) {
+        if entry.files[0] != 0 {
+            self.release_use(entry.files[0]);
+        }
+        if entry.files[1] != 0 {
+            self.release_use(entry.files[1]);
+        }
+        if matches!(entry.code, Code::ReadFixed | Code::WriteFixed)
+            && let Some(uses) = self.fixed_uses.get_mut(usize::from(entry.resource))
+        {
+            *uses -= 1;
+        }
+    }
+
+    /// A report of no operation of this proactor's: only a backend that is wrong makes one.
+    #[cold]
+    #[inline(never)]
+    fn drop_stale(&mut self, carried: Carried<Buf, B::Lease>) {
+        self.base.stats.stale += 1;
+        self.drop_carried(carried);
+    }
+
+    /// Closes, frees and gives back what nobody wants (P-7).
+    #[cold]
+    #[inline(never)]
+    fn drop_carried(&mut self, carried: Carried<Buf, B::Lease>) {
+        match carried {
+            Carried::Nothing => {}
+            Carried::Buffer(buffer) => drop(buffer),
+            Carried::Vectors => drop(self.base.backend.take_vectors()),
+            Carried::Descriptor => drop(self.base.backend.take_descriptor()),
+            Carried::Lease(lease) => drop(lease),
+        }
+    }
+
+    /// The buffers of the vectored operation that completed last; empty if they were taken already.
+    pub fn take_vectors(&mut self) -> Vectors<Buf> {
+        self.base.backend.take_vectors()
+    }
+
+    /// The peer's address, of an accept or receive-message that completed: until the next [`submit`](Self::submit).
+    pub fn address(&self, op: Op) -> Option<SocketAddr> {
+        self.base.backend.address(op.handle())
+    }
+
+    /// The answer of a statx that completed: until the next [`submit`](Self::submit).
+    pub fn stat(&self, op: Op) -> Option<Stat> {
+        self.base.backend.stat(op.handle())
+    }
+
+    /// How a child ended, of a waitid that completed: until the next [`submit`](Self::submit).
+    pub fn exit_info(&self, op: Op) -> Option<ExitStatus> {
+        self.base.backend.exit_info(op.handle())
+    }
+
+    /// Readies the proactor to sit inside another loop: see [`Reactor::prepare`] (G-2).
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn prepare(&mut self) -> Result<(), Error> {
+        if self.unasked > 0 {
+            self.ask_again();
+        }
+        self.base.prepare()?;
+        self.base.backend.flush()
+    }
+
+    /// Cancels everything and waits until the kernel has let go of it, `limit` at most (P-6). What it still holds then (a
+    /// zero-copy send to a peer that does not read, a hung network file system) is leaked on purpose, and counted.
+    ///
+    /// Dropping a proactor does the same with a limit of a second, and no report.
+    pub fn shutdown(mut self, limit: Duration) -> Shutdown {
+        if self.is_owner() {
+            self.base.backend.shut_down(limit)
+        } else {
+            Shutdown::default()
+        }
+    }
+}
+
+/// Timers, signals and processes: the reactor's, under their own names (W-2).
+impl<Buf, D, const OPS: usize, const T: usize, B, S> Proactor<Buf, D, OPS, T, B, S>
+where
+    D: Copy,
+    B: Backend<Buf = Buf>,
+    S: BorrowMut<Storage<D, OPS, T, B::Process, B::Fd>>,
+{
+    /// Arms a timer that is due `delay` after this call: see [`Reactor::after`] (T-2). It takes no submission (P-9).
+    ///
+    /// # Errors
+    /// [`Error::Full`] when all `T` timers are armed; [`Error::Forked`].
+    pub fn after(&mut self, delay: Duration, data: D) -> Result<TimerId, Error> {
+        self.base.after(delay, data)
+    }
+
+    /// Arms a timer that is due at `deadline` (T-2).
+    ///
+    /// # Errors
+    /// As [`after`](Self::after).
+    pub fn at(&mut self, deadline: Instant, data: D) -> Result<TimerId, Error> {
+        self.base.at(deadline, data)
+    }
+
+    /// Arms a timer that is due after every `period` (T-6).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a period of zero; else as [`after`](Self::after).
+    pub fn every(&mut self, period: Duration, data: D) -> Result<TimerId, Error> {
+        self.base.every(period, data)
+    }
+
+    /// Arms a timer that is due at `first` and after every `period` from then on (T-6).
+    ///
+    /// # Errors
+    /// As [`every`](Self::every).
+    pub fn every_from(
+        &mut self,
+        first: Instant,
+        period: Duration,
+        data: D,
+    ) -> Result<TimerId, Error> {
+        self.base.every_from(first, period, data)
+    }
+
+    /// Moves a timer to `deadline`; among equals it comes last. False if the handle is stale.
+    pub fn reschedule(&mut self, timer: TimerId, deadline: Instant) -> bool {
+        self.base.reschedule(timer, deadline)
+    }
+
+    /// When a timer is due; `None` if the handle is stale.
+    pub fn deadline(&self, timer: TimerId) -> Option<Instant> {
+        self.base.deadline(timer)
+    }
+
+    /// Subscribes to signals: see [`Reactor::signal`] (S-1, S-3).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn signal(
+        &mut self,
+        signals: impl Into<SignalSet>,
+        data: D,
+    ) -> Result<Subscription, Error> {
+        self.base.signal(signals, data)
+    }
+
+    /// Watches for the end of a process: see [`Reactor::process`] (C-1).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn process(&mut self, pid: i32, reap: bool, data: D) -> Result<ProcessWatch, Error> {
+        self.base.process(pid, reap, data)
+    }
+}
+
+/// An event of the engine below, which has no watchers: a backend that reports one is wrong.
+#[inline(always)]
+fn from_reactor<D, B: Backend>(event: reactor::Event<D>) -> Option<Event<D, B>> {
+    Some(match event {
+        reactor::Event::Timer {
+            timer,
+            deadline,
+            expirations,
+            data,
+        } => Event::Timer {
+            timer,
+            deadline,
+            expirations,
+            data,
+        },
+        reactor::Event::Signal {
+            subscription,
+            signal,
+            count,
+            data,
+        } => Event::Signal {
+            subscription,
+            signal,
+            count,
+            data,
+        },
+        reactor::Event::Wakeup { count } => Event::Wakeup { count },
+        reactor::Event::Exit {
+            process,
+            pid,
+            status,
+            data,
+        } => Event::Exit {
+            process,
+            pid,
+            status,
+            data,
+        },
+        reactor::Event::Ready { .. } => return None,
+    })
+}
+
+impl<Buf, D, const OPS: usize, const T: usize, B, S> Drop for Proactor<Buf, D, OPS, T, B, S>
+where
+    D: Copy,
+    B: Backend<Buf = Buf>,
+    S: BorrowMut<Storage<D, OPS, T, B::Process, B::Fd>>,
+{
+    /// First the operations, then the descriptors they work on: a number that is closed while a submission with it is
+    /// still queued could be another file's by the time the kernel looks (P-14). In a forked child it only closes (G-1).
+    fn drop(&mut self) {
+        if self.is_owner() {
+            self.base.backend.shut_down(LIMIT);
+        }
+        self.tables().clear();
+    }
+}
+
+/// How long a proactor that is dropped waits for the kernel to let go of its memory (P-6).
+const LIMIT: Duration = Duration::from_secs(1);
+
+#[cold]
+fn refused<Buf>(error: Error, buffer: Option<Buf>) -> Refused<Buf> {
+    Refused { error, buffer }
+}
+
+impl<Buf, D, const OPS: usize, const T: usize, B, S> fmt::Debug for Proactor<Buf, D, OPS, T, B, S>
+where
+    D: Copy,
+    B: Backend<Buf = Buf>,
+    S: BorrowMut<Storage<D, OPS, T, B::Process, B::Fd>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proactor")
+            .field("operations", &self.operations())
+            .field("counters", &self.counters())
+            .field("base", &self.base)
+            .finish_non_exhaustive()
+    }
+}

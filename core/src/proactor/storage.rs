@@ -1,0 +1,184 @@
+//! The tables of a proactor, apart from its engine.
+//!
+//! **What.** [`Storage`] holds the operations and adopted files of one proactor, and the tables of the engine below it:
+//! timers, signals, processes. It can lie in the proactor itself, in a `static` or in a box of zeroes.
+//!
+//! **Invariants.** *INV-PSTORE-1*: an empty storage is all zeroes, and what was never used is never written. *INV-PSTORE-2*:
+//! the key of an operation's slot is that of its descriptor for as long as the operation occupies it; a key of a vacant
+//! slot means nothing.
+//!
+//! **Why this shape.** Cancelling by descriptor looks through the keys, which are dense: 10,000 operations are 40 kB, a
+//! microsecond. A list through the slots would cost every operation instead.
+
+#![forbid(unsafe_code)]
+
+use core::borrow::{Borrow, BorrowMut};
+use core::fmt;
+use core::marker::PhantomData;
+
+use super::operation::{Code, Place, Target};
+use crate::handle::Op;
+use crate::reactor;
+use crate::sys::Fd;
+use crate::table::Table;
+
+bitflags::bitflags! {
+    /// Where an operation stands.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(super) struct State: u8 {
+        /// Its cancellation was asked for (P-4).
+        const CANCELLED = 1;
+        /// The backend could not take the request to cancel: it is made again before the next wait.
+        const UNASKED = 2;
+        /// Nobody wants to hear of it (P-7).
+        const DETACHED = 4;
+        /// Does not keep a loop running.
+        const UNCOUNTED = 8;
+        /// Closes a file, and waits until nothing is in flight on it (P-15).
+        const CLOSING = 16;
+        /// Has more to do at its end than to be delivered: it uses files or a registered buffer, or is in a chain.
+        const ENTANGLED = 32;
+    }
+}
+
+/// An operation under way.
+#[derive(Debug)]
+pub(super) struct Entry<D> {
+    pub(super) state: State,
+    pub(super) code: Code,
+    /// The group or registered buffer that it uses, if its code says so.
+    pub(super) resource: u16,
+    pub(super) data: D,
+    /// Index + 1 of the files that it works on; 0 for none.
+    pub(super) files: [u32; 2],
+    /// Index + 1 of its neighbours in a chain; 0 for none. A predecessor that has settled is none.
+    pub(super) previous: u32,
+    pub(super) next: u32,
+}
+
+/// An adopted descriptor.
+#[derive(Debug)]
+pub(super) struct OpenFile<F> {
+    /// `None` once the backend has it, to close it at the end of a chain.
+    pub(super) fd: Option<F>,
+    /// Operations in flight on it.
+    pub(super) uses: u32,
+    /// The operation that closes it when nothing is in flight any more.
+    pub(super) closing: Option<Op>,
+}
+
+/// The key of an operation without a descriptor.
+pub(super) const NO_KEY: i32 = i32::MIN;
+
+/// What cancelling by descriptor looks for: the number, or a registered slot below the numbers.
+#[inline(always)]
+pub(super) const fn key(target: Target) -> i32 {
+    match target.0 {
+        Place::Number(number) if number >= 0 => number,
+        Place::Fixed(slot) => !(slot as i32 & i32::MAX),
+        _ => NO_KEY,
+    }
+}
+
+/// Room for `OPS` operations, for as many files, for as many signal subscriptions and processes together, and for `T`
+/// timers; each at most 2²⁰.
+///
+/// All zeroes while empty, so that a `static` one lies in `.bss`. `P` is the backend's process descriptor, `F` its
+/// descriptor.
+pub struct Storage<D, const OPS: usize, const T: usize, P = Fd, F = Fd> {
+    pub(super) base: reactor::Storage<D, OPS, T, P>,
+    pub(super) operations: Table<Entry<D>, OPS>,
+    pub(super) files: Table<OpenFile<F>, OPS>,
+    /// INV-PSTORE-2.
+    pub(super) keys: [i32; OPS],
+}
+
+impl<D, const OPS: usize, const T: usize, P, F> Storage<D, OPS, T, P, F> {
+    /// An empty storage.
+    pub const fn new() -> Self {
+        Self {
+            base: reactor::Storage::new(),
+            operations: Table::new(),
+            files: Table::new(),
+            keys: [0; OPS],
+        }
+    }
+
+    /// How many bytes a storage of these capacities takes when all of it is used.
+    pub const fn size_bytes() -> usize {
+        size_of::<Self>()
+    }
+
+    /// Takes out what an earlier proactor left; its files are closed.
+    pub(super) fn clear(&mut self) {
+        for index in 0..self.operations.high_water() {
+            if let Some((handle, _)) = self.operations.at(index as u32) {
+                self.operations.remove(handle);
+            }
+        }
+        for index in 0..self.files.high_water() {
+            if let Some((handle, _)) = self.files.at(index as u32) {
+                self.files.remove(handle);
+            }
+        }
+    }
+}
+
+impl<D, const OPS: usize, const T: usize, P, F> Default for Storage<D, OPS, T, P, F> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<D, const OPS: usize, const T: usize, P, F> fmt::Debug for Storage<D, OPS, T, P, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Storage")
+            .field("operations", &self.operations.len())
+            .field("files", &self.files.len())
+            .field("base", &self.base)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What holds a [`Storage`], as the engine below sees it: it reaches its own tables only.
+pub struct Tables<S, F> {
+    pub(super) storage: S,
+    descriptors: PhantomData<F>,
+}
+
+impl<S, F> Tables<S, F> {
+    pub(super) const fn new(storage: S) -> Self {
+        Self {
+            storage,
+            descriptors: PhantomData,
+        }
+    }
+}
+
+impl<S, F> fmt::Debug for Tables<S, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tables").finish_non_exhaustive()
+    }
+}
+
+impl<D, const OPS: usize, const T: usize, P, F, S> Borrow<reactor::Storage<D, OPS, T, P>>
+    for Tables<S, F>
+where
+    S: BorrowMut<Storage<D, OPS, T, P, F>>,
+{
+    #[inline(always)]
+    fn borrow(&self) -> &reactor::Storage<D, OPS, T, P> {
+        &self.storage.borrow().base
+    }
+}
+
+impl<D, const OPS: usize, const T: usize, P, F, S> BorrowMut<reactor::Storage<D, OPS, T, P>>
+    for Tables<S, F>
+where
+    S: BorrowMut<Storage<D, OPS, T, P, F>>,
+{
+    #[inline(always)]
+    fn borrow_mut(&mut self) -> &mut reactor::Storage<D, OPS, T, P> {
+        &mut self.storage.borrow_mut().base
+    }
+}
