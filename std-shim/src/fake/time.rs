@@ -99,6 +99,7 @@ impl Fake {
             Action::ShutdownWrite(fd) => self.shutdown_write(fd)?,
             Action::Close(fd) => self.close(fd)?,
             Action::Reset(fd) => self.reset(fd)?,
+            Action::Connect(fd, name) => self.connect(fd, name.clone())?,
             Action::Raise(signal) => self.raise(*signal),
             Action::Exit(pid, status) => self.exit(*pid, *status)?,
             Action::Wake => {

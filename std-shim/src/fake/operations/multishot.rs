@@ -101,7 +101,8 @@ impl Fake {
             .collect();
         for &serial in &held {
             if let Some(operation) = self.operations.running.remove(&serial) {
-                self.conclude(serial, operation, 0);
+                let result = operation.told;
+                self.conclude(serial, operation, result);
             }
         }
         held.len()
