@@ -94,6 +94,8 @@ struct Operation {
     /// What a receive or send that waits for all has so far.
     received: Vec<u8>,
     sent: usize,
+    /// Of a multishot receive: it was tried.
+    has_begun: bool,
     fails: Option<Errno>,
     /// Of a zero-copy send: its result, which its last report repeats.
     told: i32,

@@ -40,6 +40,7 @@ impl Operation {
             limit: None,
             received: Vec::new(),
             sent: 0,
+            has_begun: false,
             fails: None,
             told: 0,
             is_stubborn: false,
@@ -253,6 +254,9 @@ impl Fake {
         let now = self.now;
         operation.expires = operation.request.timeout.map(|timeout| now + timeout);
         if let Some(at) = operation.expires {
+            self.operations.timers.insert((at, serial));
+        }
+        if let Phase::Delayed(at) = operation.phase {
             self.operations.timers.insert((at, serial));
         }
         self.register(serial, &operation);

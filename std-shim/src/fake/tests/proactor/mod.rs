@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use linux_event_core::clock::Instant;
 use linux_event_core::errno::Errno;
 use linux_event_core::error::{Call, Error};
 use linux_event_core::handle::{File, Handle, Op, Tag};
