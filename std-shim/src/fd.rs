@@ -15,3 +15,10 @@ pub(crate) fn as_std(fd: sys::BorrowedFd<'_>) -> BorrowedFd<'_> {
     // SAFETY: the core's borrow says that the number is open for as long as its lifetime, which the result has too.
     unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) }
 }
+
+/// A bare number, for tests of the fake.
+#[cfg(test)]
+pub(crate) fn target_of(number: sys::RawFd) -> linux_event_core::proactor::Target {
+    // SAFETY: a fake looks the number up among its own, which are no descriptors of the machine.
+    unsafe { linux_event_core::proactor::Target::from_raw(number) }
+}

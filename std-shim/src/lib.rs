@@ -32,6 +32,7 @@
 
 #![deny(unsafe_code)]
 
+mod buffer;
 mod callbacks;
 mod cells;
 mod error;
@@ -48,6 +49,7 @@ mod waker;
 mod watch;
 mod zeroed;
 
+pub use buffer::Buffer;
 pub use error::{BoxError, Error, Outcome};
 pub use event_loop::Loop;
 pub use linux_event_core as core;
