@@ -143,10 +143,11 @@ impl Error {
     /// The kernel's errno, where it gave one.
     pub const fn errno(&self) -> Option<Errno> {
         match *self {
-            Self::Os { errno, .. } | Self::Denied { errno, .. } => Some(errno),
+            Self::Os { errno, .. } | Self::Denied { errno, .. } | Self::NoRing { errno, .. } => {
+                Some(errno)
+            }
             Self::Unsupported { .. } | Self::RingTooOld => Some(Errno::ENOSYS),
             Self::UnsupportedOperation { .. } => Some(Errno::EOPNOTSUPP),
-            Self::NoRing { errno, .. } => Some(errno),
             Self::LockedMemory { .. } => Some(Errno::ENOMEM),
             Self::CompletionsLost => Some(Errno::EBADR),
             Self::Busy => Some(Errno::EBUSY),

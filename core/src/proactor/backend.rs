@@ -19,7 +19,9 @@ use core::net::SocketAddr;
 use core::ops::Deref;
 use core::time::Duration;
 
-use super::operation::{FixedBuffer, FixedFile, Group, Refused, Request, VectoredRequest, Vectors};
+use super::operation::{
+    FixedBuffer, FixedFile, Group, Link, Refused, Request, VectoredRequest, Vectors,
+};
 use crate::error::Error;
 use crate::handle::Handle;
 use crate::pid::ExitStatus;
@@ -161,11 +163,17 @@ pub trait Backend: reactor::Backend {
     ) -> Result<(), (Error, Vectors<Self::Buf>)>;
 
     /// Queues the closing of a descriptor, which the kernel owns once it has taken the submission. It is closed exactly
-    /// once, whatever comes of the proactor, or leaked where that can't be known.
+    /// once, also when the operation is cancelled because a chain broke before it; whatever comes of the proactor it is
+    /// closed, or leaked where that can't be known.
     ///
     /// # Errors
     /// Why, and the descriptor.
-    fn push_close(&mut self, token: Handle, fd: Self::Fd) -> Result<(), (Error, Self::Fd)>;
+    fn push_close(
+        &mut self,
+        token: Handle,
+        fd: Self::Fd,
+        link: Link,
+    ) -> Result<(), (Error, Self::Fd)>;
 
     /// Sees to it that the next `entries` submissions are queued side by side, and go to the kernel in one call (P-10).
     /// A linked timeout takes an entry of its own.
@@ -253,6 +261,9 @@ pub trait Backend: reactor::Backend {
     fn unregister_buffers(&mut self) -> Result<Vectors<Self::Buf>, Error>;
 
     /// Cancels everything and waits until the kernel has let go of it, `limit` at most. What is left is leaked (P-6).
+    ///
+    /// Nothing is pushed afterwards, and the descriptors of operations may be closed: whatever was queued has been handed
+    /// to the kernel by then, or never is.
     fn shut_down(&mut self, limit: Duration) -> Shutdown;
 
     /// What there was so far.

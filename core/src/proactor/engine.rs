@@ -25,7 +25,7 @@ use super::event::{Completion, Event, Payload};
 use super::operation::{
     Code, Extra, Link, Place, Refused, Request, Target, VECTORS_MAX, VectoredRequest, Vectors,
 };
-use super::storage::{Entry, State, Storage, Tables, key};
+use super::storage::{Entry, OpenFile, State, Storage, Tables, key};
 use crate::clock::Instant;
 use crate::error::Error;
 use crate::handle::{Handle, Op, ProcessWatch, Subscription, Tag, TimerId};
@@ -208,6 +208,11 @@ where
         let mut request: Request<Buf> = request.into();
         // A link leads to the next member of a chain: a lone operation has none.
         request.link = Link::None;
+        if request.code == Code::Close
+            && let Place::File(file) = request.target.0
+        {
+            return self.close(file, data).map_err(|error| refused(error, None));
+        }
         self.submit_linked(request, data, 0)
     }
 
@@ -264,7 +269,10 @@ where
             else {
                 return Err(Error::Stale);
             };
-            request.target = Target(Place::Number(open.fd.as_raw_fd()));
+            let Some(fd) = &open.fd else {
+                return Err(Error::Stale);
+            };
+            request.target = Target(Place::Number(fd.as_raw_fd()));
             open.uses += 1;
             entry.files[0] = file.handle().index() + 1;
             entry.state |= State::ENTANGLED;
@@ -283,7 +291,7 @@ where
                 Ok(handle)
             }
             Err(Full(entry)) => {
-                self.disentangle(entry);
+                self.disentangle(&entry);
                 Err(Error::Full { capacity: OPS })
             }
         }
@@ -298,12 +306,17 @@ where
                 if let Place::File(file) = target.0 {
                     let files = &mut self.tables().files;
                     let open = files.get_mut(file.handle());
-                    let Some(open) = open.filter(|open| open.closing.is_none()) else {
+                    let Some(OpenFile {
+                        fd: Some(fd),
+                        uses,
+                        closing: None,
+                    }) = open
+                    else {
                         self.release_use(entry.files[0]);
                         return Err(Error::Stale);
                     };
-                    open.uses += 1;
-                    *target = Target(Place::Number(open.fd.as_raw_fd()));
+                    *uses += 1;
+                    *target = Target(Place::Number(fd.as_raw_fd()));
                     entry.files[1] = file.handle().index() + 1;
                     entry.state |= State::ENTANGLED;
                 }
@@ -324,10 +337,10 @@ where
     /// Takes back what [`enter`](Self::enter) did for an operation that the backend refused.
     #[cold]
     #[inline(never)]
-    fn abandon(&mut self, handle: Handle) {
+    pub(super) fn abandon(&mut self, handle: Handle) {
         if let Some(entry) = self.tables().operations.remove(handle) {
             self.live -= u32::from(!entry.state.contains(State::UNCOUNTED));
-            self.disentangle(entry);
+            self.disentangle(&entry);
         }
     }
 
@@ -402,19 +415,33 @@ where
                 (false, link) => link,
             };
             let previous = ops.last().map_or(0, |op| op.handle().index() + 1);
-            match self.submit_linked(request, data, previous) {
+            let submitted = match request {
+                Request {
+                    code: Code::Close,
+                    target: Target(Place::File(file)),
+                    link,
+                    ..
+                } => self.close_in_chain(file, data, link, previous),
+                request => self
+                    .submit_linked(request, data, previous)
+                    .map_err(Error::from),
+            };
+            match submitted {
                 Ok(op) => {
                     self.tie(previous, op);
                     let _ = ops.push(op);
                 }
-                Err(Refused { error, .. }) => failed = Some(error),
+                Err(error) => failed = Some(error),
             }
         }
         match (failed, ops.into_array::<N>()) {
             (None, Ok(ops)) => Ok(ops),
             // Everything was checked before: only a backend that is wrong comes here. What it took is cancelled.
             (failed, ops) => {
-                let taken = ops.as_ref().map_or_else(|ops| ops.as_slice(), |ops| ops);
+                let taken: &[Op] = match &ops {
+                    Ok(ops) => ops,
+                    Err(ops) => ops,
+                };
                 for &op in taken {
                     self.detach(op);
                     self.cancel(op);
@@ -440,9 +467,17 @@ where
             return Err(Error::Full { capacity: OPS });
         }
         let mut entries = N;
-        for (request, _) in members {
+        for (index, (request, _)) in members.iter().enumerate() {
             self.base.backend.check(request)?;
             entries += usize::from(request.timeout.is_some());
+            if request.code == Code::Close
+                && let Place::File(file) = request.target.0
+            {
+                let after = &members[index + 1..];
+                if !self.is_idle(file) || after.iter().any(|(after, _)| after.names(file)) {
+                    return Err(Error::Busy);
+                }
+            }
             let from = match request.extra {
                 Extra::From { target, .. } => target,
                 _ => Target::NONE,
@@ -601,7 +636,7 @@ where
             self.unasked -= 1;
         }
         let next = entry.next;
-        self.disentangle(entry);
+        self.disentangle(&entry);
         if let Some(index) = next.checked_sub(1)
             && let Some((next, entry)) = self.tables().operations.at_mut(index)
         {
@@ -615,7 +650,7 @@ where
 
     /// Lets go of the files and the registered buffer of an operation that is gone.
     #[inline]
-    fn disentangle(&mut self, entry: Entry<D>) {
+    fn disentangle(&mut self, entry: &Entry<D>) {
         if entry.files[0] != 0 {
             self.release_use(entry.files[0]);
         }
@@ -811,6 +846,25 @@ fn from_reactor<D, B: Backend>(event: reactor::Event<D>) -> Option<Event<D, B>> 
         reactor::Event::Ready { .. } => return None,
     })
 }
+
+impl<Buf, D, const OPS: usize, const T: usize, B, S> Drop for Proactor<Buf, D, OPS, T, B, S>
+where
+    D: Copy,
+    B: Backend<Buf = Buf>,
+    S: BorrowMut<Storage<D, OPS, T, B::Process, B::Fd>>,
+{
+    /// First the operations, then the descriptors they work on: a number that is closed while a submission with it is
+    /// still queued could be another file's by the time the kernel looks (P-14). In a forked child it only closes (G-1).
+    fn drop(&mut self) {
+        if self.is_owner() {
+            self.base.backend.shut_down(LIMIT);
+        }
+        self.tables().clear();
+    }
+}
+
+/// How long a proactor that is dropped waits for the kernel to let go of its memory (P-6).
+const LIMIT: Duration = Duration::from_secs(1);
 
 #[cold]
 fn refused<Buf>(error: Error, buffer: Option<Buf>) -> Refused<Buf> {

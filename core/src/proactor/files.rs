@@ -13,7 +13,7 @@ use core::borrow::BorrowMut;
 
 use super::backend::Backend;
 use super::engine::Proactor;
-use super::operation::Code;
+use super::operation::{Code, Link};
 use super::storage::{Entry, NO_KEY, OpenFile, State, Storage};
 use crate::error::Error;
 use crate::handle::{File, Handle, Op, Tag};
@@ -36,21 +36,25 @@ where
         if !self.is_owner() {
             return Err((Error::Forked, fd));
         }
+        let files = &mut self.tables().files;
+        if files.is_full() {
+            return Err((Error::Full { capacity: OPS }, fd));
+        }
         let open = OpenFile {
-            fd,
+            fd: Some(fd),
             uses: 0,
             closing: None,
         };
-        match self.tables().files.insert(Tag::File, open) {
+        match files.insert(Tag::File, open) {
             Ok(handle) => Ok(File::assume(handle)),
-            Err(Full(open)) => Err((Error::Full { capacity: OPS }, open.fd)),
+            Err(Full(_)) => unreachable!("there was a vacant slot just now"),
         }
     }
 
     /// An adopted descriptor, to set options on it; `None` if the handle is stale.
     pub fn descriptor(&self, file: File) -> Option<&B::Fd> {
         let open = self.tables_ref().files.get(file.handle())?;
-        Some(&open.fd)
+        open.fd.as_ref()
     }
 
     /// Whether operations can be submitted on `file`.
@@ -72,8 +76,8 @@ where
             None => Err(Error::Stale),
             Some(open) if open.uses > 0 || open.closing.is_some() => Err(Error::Busy),
             Some(_) => match files.remove(file.handle()) {
-                Some(open) => Ok(open.fd),
-                None => Err(Error::Stale),
+                Some(OpenFile { fd: Some(fd), .. }) => Ok(fd),
+                _ => Err(Error::Stale),
             },
         }
     }
@@ -90,14 +94,32 @@ where
         if !self.is_open(file) {
             return Err(Error::Stale);
         }
+        let (op, uses) = self.begin_close(file, data, State::CLOSING, 0)?;
+        if uses > 0 {
+            self.cancel_on(file);
+        } else {
+            self.close_file(file.handle(), op.handle());
+        }
+        Ok(op)
+    }
+
+    /// Occupies a slot for the operation that closes `file`, which takes no other from here on; also says how many are in
+    /// flight on it.
+    fn begin_close(
+        &mut self,
+        file: File,
+        data: D,
+        state: State,
+        previous: u32,
+    ) -> Result<(Op, u32), Error> {
         let entry = Entry {
-            state: State::CLOSING | State::ENTANGLED,
+            state: state | State::ENTANGLED,
             code: Code::Close,
             resource: 0,
             data,
             // Not counted as a use: it is what waits for them.
             files: [0; 2],
-            previous: 0,
+            previous,
             next: 0,
         };
         let tables = self.tables();
@@ -105,18 +127,46 @@ where
         let handle = inserted.map_err(|Full(_)| Error::Full { capacity: OPS })?;
         tables.keys[handle.index() as usize] = NO_KEY;
         let op = Op::assume(handle);
-        let Some(open) = tables.files.get_mut(file.handle()) else {
+        self.live += 1;
+        let Some(open) = self.tables().files.get_mut(file.handle()) else {
+            self.abandon(handle);
             return Err(Error::Stale);
         };
         open.closing = Some(op);
-        let uses = open.uses;
-        self.live += 1;
-        if uses > 0 {
-            self.cancel_on(file);
-        } else {
-            self.close_file(file.handle(), handle);
+        Ok((op, open.uses))
+    }
+
+    /// Queues the closing of `file` as a member of a chain: what is in flight on it are members before this one.
+    pub(super) fn close_in_chain(
+        &mut self,
+        file: File,
+        data: D,
+        link: Link,
+        previous: u32,
+    ) -> Result<Op, Error> {
+        let (op, uses) = self.begin_close(file, data, State::empty(), previous)?;
+        let open = self.tables().files.get_mut(file.handle());
+        let Some(fd) = open.and_then(|open| open.fd.take()) else {
+            self.abandon(op.handle());
+            return Err(Error::Stale);
+        };
+        if let Err((error, fd)) = self.base.backend.push_close(op.handle(), fd, link) {
+            self.abandon(op.handle());
+            if let Some(open) = self.tables().files.get_mut(file.handle()) {
+                (open.fd, open.closing) = (Some(fd), None);
+            }
+            return Err(error);
+        }
+        if uses == 0 {
+            self.tables().files.remove(file.handle());
         }
         Ok(op)
+    }
+
+    /// Whether nothing is in flight on `file`.
+    pub(super) fn is_idle(&self, file: File) -> bool {
+        let open = self.tables_ref().files.get(file.handle());
+        open.is_some_and(|open| open.uses == 0)
     }
 
     /// One operation less is in flight on the file in slot `index - 1`.
@@ -138,28 +188,36 @@ where
     /// Hands an idle file to the backend to close.
     fn close_file(&mut self, file: Handle, op: Handle) {
         let tables = self.tables();
-        let Some(open) = tables.files.remove(file) else {
+        let Some(open) = tables.files.get_mut(file) else {
             return;
         };
-        if let Some(entry) = tables.operations.get_mut(op) {
-            entry.state -= State::CLOSING;
-        }
-        let Err((_, fd)) = self.base.backend.push_close(op, open.fd) else {
+        let Some(fd) = open.fd.take() else {
+            // The backend has it: the chain that closes it is over.
+            tables.files.remove(file);
             return;
         };
-        // There is no room in the queue, nor could it be flushed: the file goes back to where it was until there is.
-        let open = OpenFile {
-            fd,
-            uses: 0,
-            closing: Op::from_handle(op),
-        };
-        let tables = self.tables();
-        let kept = tables.files.insert(Tag::File, open);
-        if let Some(entry) = tables.operations.get_mut(op) {
-            entry.state |= State::CLOSING | State::UNASKED;
-            self.unasked += 1;
+        match self.base.backend.push_close(op, fd, Link::None) {
+            Ok(()) => {
+                let tables = self.tables();
+                tables.files.remove(file);
+                if let Some(entry) = tables.operations.get_mut(op) {
+                    entry.state -= State::CLOSING;
+                }
+            }
+            // There is no room in the queue, nor could it be flushed: again before the next wait.
+            Err((_, fd)) => {
+                let tables = self.tables();
+                if let Some(open) = tables.files.get_mut(file) {
+                    open.fd = Some(fd);
+                }
+                if let Some(entry) = tables.operations.get_mut(op)
+                    && !entry.state.contains(State::UNASKED)
+                {
+                    entry.state |= State::UNASKED;
+                    self.unasked += 1;
+                }
+            }
         }
-        debug_assert!(kept.is_ok(), "its own slot has just become vacant");
     }
 
     /// Tries again to close the file that the operation `op` closes, if nothing is in flight on it.

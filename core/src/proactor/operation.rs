@@ -343,6 +343,15 @@ impl<Buf> Request<Buf> {
             timeout: None,
         }
     }
+
+    /// Whether it works on `file`.
+    pub(super) fn names(&self, file: File) -> bool {
+        let from = match self.extra {
+            Extra::From { target, .. } => target,
+            _ => Target::NONE,
+        };
+        self.target.file() == Some(file) || from.file() == Some(file)
+    }
 }
 
 /// A vectored operation: a request with several buffers, see [`Proactor::submit_vectored`](super::Proactor::submit_vectored).
@@ -572,7 +581,7 @@ pub mod op {
         Listen {}
         /// See [`shutdown`].
         Shutdown {}
-        /// See [`close_fixed`].
+        /// See [`close`] and [`close_fixed`].
         Close {}
         /// See [`open`].
         OpenAt {
@@ -934,9 +943,15 @@ pub mod op {
         Shutdown(request)
     }
 
-    /// Empties a registered slot, closing what is in it. Result: 0. An adopted file is closed by
-    /// [`Proactor::close`](super::super::Proactor::close), which cancels what is in flight on it first (P-15).
+    /// Closes an adopted file (`close(2)`). Result: 0. Alone it is [`Proactor::close`](super::super::Proactor::close), which
+    /// cancels what is in flight first (P-15); in a chain it comes when its turn has come, and nothing but earlier members of
+    /// the chain may be in flight on the file. A chain that breaks before it closes the file all the same.
     #[doc(alias = "IORING_OP_CLOSE")]
+    pub fn close<Buf>(file: crate::handle::File) -> Close<Buf> {
+        Close(Request::new(Code::Close, Target::from(file)))
+    }
+
+    /// Empties a registered slot, closing what is in it. Result: 0.
     pub fn close_fixed<Buf>(slot: super::FixedFile) -> Close<Buf> {
         Close(Request::new(Code::Close, Target::from(slot)))
     }

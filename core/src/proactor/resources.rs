@@ -76,8 +76,8 @@ where
         let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
             self.base.storage.storage.borrow_mut();
         match tables.files.get(file.handle()) {
-            Some(open) => self.base.backend.install(&open.fd),
-            None => Err(Error::Stale),
+            Some(super::storage::OpenFile { fd: Some(fd), .. }) => self.base.backend.install(fd),
+            _ => Err(Error::Stale),
         }
     }
 

@@ -59,7 +59,8 @@ pub(super) struct Entry<D> {
 /// An adopted descriptor.
 #[derive(Debug)]
 pub(super) struct OpenFile<F> {
-    pub(super) fd: F,
+    /// `None` once the backend has it, to close it at the end of a chain.
+    pub(super) fd: Option<F>,
     /// Operations in flight on it.
     pub(super) uses: u32,
     /// The operation that closes it when nothing is in flight any more.

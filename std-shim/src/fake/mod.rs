@@ -51,9 +51,11 @@ mod bits;
 mod interest;
 mod io;
 mod machine;
+mod network;
 mod numbers;
 mod objects;
 mod processes;
+mod regular;
 mod schedule;
 mod signals;
 #[cfg(test)]
@@ -349,6 +351,7 @@ impl Fake {
             match notice {
                 Notice::Changed(file, key) => self.interest.wake(file, key),
                 Notice::Gone(file) => self.interest.forget_file(file),
+                Notice::Room(_) | Notice::Exited(_) => {}
             }
         }
     }
