@@ -158,7 +158,11 @@ fn check_family(domain: Domain, name: &Name) -> Result<(), Errno> {
         Name::Path(_) => domain == Domain::Unix,
         Name::Internet(address) => domain == Domain::of(address),
     };
-    if fits { Ok(()) } else { Err(Errno::EAFNOSUPPORT) }
+    if fits {
+        Ok(())
+    } else {
+        Err(Errno::EAFNOSUPPORT)
+    }
 }
 
 impl Machine {

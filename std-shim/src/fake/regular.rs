@@ -370,8 +370,7 @@ impl Machine {
                     return Err(Errno::ENOENT);
                 }
                 self.numbers.check_room(1)?;
-                self.disk
-                    .make_at(whole, Vec::new(), (mode & 0o7777) as u16)
+                self.disk.make_at(whole, Vec::new(), (mode & 0o7777) as u16)
             }
         };
         self.numbers.check_room(1)?;
