@@ -201,6 +201,23 @@ impl Machine {
         Ok((one, other))
     }
 
+    /// Whether a file is a socket.
+    pub(super) fn is_socket(&self, file: FileId) -> bool {
+        matches!(
+            self.object(file),
+            Some(Object::Socket(_) | Object::Unconnected(_) | Object::Listener(_))
+        )
+    }
+
+    /// Whether two files are ends of one pipe.
+    pub(super) fn is_same_pipe(&self, one: FileId, other: FileId) -> bool {
+        let pipe = |file| match self.object(file) {
+            Some(Object::PipeReader(id) | Object::PipeWriter(id)) => Some(*id),
+            _ => None,
+        };
+        pipe(one).is_some() && pipe(one) == pipe(other)
+    }
+
     pub(super) fn eventfd(&mut self) -> Result<RawFd, Errno> {
         self.open(Object::Counter(0))
     }

@@ -54,7 +54,10 @@ mod machine;
 mod network;
 mod numbers;
 mod objects;
+mod operations;
+mod owned;
 mod processes;
+mod provided;
 mod regular;
 mod schedule;
 mod signals;
@@ -81,9 +84,13 @@ use crate::waker::Shared;
 use bits::{EDGE, IN};
 use interest::InterestList;
 use machine::{Machine, Notice, TIMER as TIMER_FILE, WAKES};
+use operations::Operations;
 use processes::Returned;
 
+pub use operations::{Answer, CompleteError, Decision, PendingOp};
+pub use owned::FakeOwned;
 pub use processes::FakeProcess;
+pub use provided::FakeLease;
 pub use schedule::{Action, FailedAction};
 
 /// A descriptor number of a [`Fake`]. Like a number, it may be stale: nothing is closed when it is dropped.
@@ -135,6 +142,7 @@ pub struct Fake {
     touched: Vec<&'static str>,
     counts: Counts,
     returned: Returned,
+    operations: Operations,
 }
 
 impl Default for Fake {
@@ -172,6 +180,7 @@ impl Fake {
             touched: Vec::new(),
             counts: Counts::default(),
             returned: Rc::new(RefCell::new(Vec::new())),
+            operations: Operations::new(),
         };
         fake.register_own(WAKES, IN | EDGE, WAKEUP.raw());
         fake.register_own(TIMER_FILE, IN | EDGE, TIMER.raw());
@@ -349,9 +358,13 @@ impl Fake {
     fn hear(&mut self) {
         for notice in self.machine.take_notices() {
             match notice {
-                Notice::Changed(file, key) => self.interest.wake(file, key),
+                Notice::Changed(file, key) => {
+                    self.interest.wake(file, key);
+                    self.operations.file_changed(file, key);
+                }
+                Notice::Room(file) => self.operations.file_changed(file, 0),
+                Notice::Exited(pid) => self.operations.process_ended(pid),
                 Notice::Gone(file) => self.interest.forget_file(file),
-                Notice::Room(_) | Notice::Exited(_) => {}
             }
         }
     }

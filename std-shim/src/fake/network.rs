@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use linux_event_core::errno::Errno;
 use linux_event_core::proactor::How;
-use linux_event_core::sys::{Domain, RawFd};
+use linux_event_core::sys::{Domain, RawFd, SocketKind};
 
 use super::bits::{IN, OUT, PRI};
 use super::machine::{FileId, Machine, Notice, Object};
@@ -166,7 +166,14 @@ fn check_family(domain: Domain, name: &Name) -> Result<(), Errno> {
 }
 
 impl Machine {
-    pub(super) fn stream_socket(&mut self, domain: Domain) -> Result<RawFd, Errno> {
+    pub(super) fn socket(&mut self, domain: Domain, kind: SocketKind) -> Result<RawFd, Errno> {
+        match kind {
+            SocketKind::Stream => self.stream_socket(domain),
+            SocketKind::Datagram => Err(Errno::EPROTONOSUPPORT),
+        }
+    }
+
+    fn stream_socket(&mut self, domain: Domain) -> Result<RawFd, Errno> {
         self.open(Object::Unconnected(Unconnected {
             domain,
             local: None,

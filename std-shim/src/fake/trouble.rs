@@ -63,7 +63,7 @@ impl Fake {
     }
 
     /// The failure that is due for `call`, if there is one.
-    pub(super) fn fail(&mut self, call: Call) -> Result<(), Errno> {
+    pub(super) fn fail_call(&mut self, call: Call) -> Result<(), Errno> {
         let due = self
             .failures
             .iter()
