@@ -566,6 +566,15 @@ where
         }
         loop {
             match self.base.backend.pop() {
+                Some(Popped::Plain {
+                    token,
+                    result,
+                    buffer,
+                }) => {
+                    if let Some(completion) = self.settle_plain(token, result, buffer) {
+                        return Step::Completion(completion);
+                    }
+                }
                 Some(Popped::Report(report)) => {
                     if let Some(completion) = self.settle(report) {
                         return Step::Completion(completion);
@@ -584,33 +593,73 @@ where
         self.base.next_other(other)
     }
 
-    /// A report of the backend: INV-PENGINE-1.
+    /// The last report of an operation with one buffer or none: INV-PENGINE-1.
     #[inline(always)]
-    fn settle(&mut self, report: Report<Buf, B::Lease>) -> Option<Completion<D, B>> {
-        let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
-            self.base.storage.storage.borrow_mut();
-        let occupied = tables.operations.occupied(report.token);
-        let Some((occupied, entry)) =
-            occupied.and_then(|slot| slot.value().copied().map(|entry| (slot, entry)))
-        else {
-            self.drop_stale(report.carried);
+    fn settle_plain(
+        &mut self,
+        token: u64,
+        result: i32,
+        buffer: Option<Buf>,
+    ) -> Option<Completion<D, B>> {
+        let Some((handle, entry)) = self.vacate(token) else {
+            self.drop_stale(buffer);
             return None;
         };
-        let Entry { data, state, .. } = entry;
-        let handle = occupied.handle();
-        if !report.more {
-            self.live -= u32::from(!state.contains(State::UNCOUNTED));
-            occupied.vacate();
-            if state.intersects(State::ENTANGLED.union(State::CANCELLED)) {
-                self.settle_entangled(handle, entry);
-            } else if let Some(index) = entry.file.checked_sub(1)
-                && let Some((file, open)) = tables.files.at_mut(index)
-                && open.end_use()
-            {
-                self.close_idle(file);
-            }
+        if entry.state.contains(State::DETACHED) {
+            drop_plain(buffer);
+            return None;
         }
-        if state.contains(State::DETACHED) {
+        self.base.stats.events += 1;
+        Some(Completion {
+            op: Op::assume(handle),
+            data: entry.data,
+            result,
+            more: false,
+            payload: buffer.map_or(Payload::Nothing, Payload::Buffer),
+        })
+    }
+
+    /// Takes an operation out of its slot, with its last report.
+    #[inline(always)]
+    fn vacate(&mut self, token: u64) -> Option<(Handle, Entry<D>)> {
+        let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
+            self.base.storage.storage.borrow_mut();
+        let occupied = tables.operations.occupied(token)?;
+        let entry = *occupied.value()?;
+        let handle = occupied.handle();
+        occupied.vacate();
+        if !entry.state.contains(State::UNCOUNTED) {
+            self.live -= 1;
+        }
+        if entry
+            .state
+            .intersects(State::ENTANGLED.union(State::CANCELLED))
+        {
+            self.settle_entangled(handle, entry);
+        } else if let Some(index) = entry.file.checked_sub(1)
+            && let Some((file, open)) = tables.files.at_mut(index)
+            && open.end_use()
+        {
+            self.close_idle(file);
+        }
+        Some((handle, entry))
+    }
+
+    /// A report of the backend, of any kind: INV-PENGINE-1.
+    #[inline(never)]
+    fn settle(&mut self, report: Report<Buf, B::Lease>) -> Option<Completion<D, B>> {
+        let found = if report.more {
+            let found = self.tables().operations.find(report.token);
+            found.map(|(handle, entry)| (handle, *entry))
+        } else {
+            self.vacate(report.token)
+        };
+        let Some((handle, entry)) = found else {
+            self.drop_stale(None);
+            self.drop_carried(report.carried);
+            return None;
+        };
+        if entry.state.contains(State::DETACHED) {
             self.drop_carried(report.carried);
             return None;
         }
@@ -628,7 +677,7 @@ where
         };
         Some(Completion {
             op: Op::assume(handle),
-            data,
+            data: entry.data,
             result: report.result,
             more: report.more,
             payload,
@@ -679,9 +728,9 @@ where
     /// A report of no operation of this proactor's: only a backend that is wrong makes one.
     #[cold]
     #[inline(never)]
-    fn drop_stale(&mut self, carried: Carried<Buf, B::Lease>) {
+    fn drop_stale(&mut self, buffer: Option<Buf>) {
         self.base.stats.stale += 1;
-        self.drop_carried(carried);
+        drop(buffer);
     }
 
     /// Closes, frees and gives back what nobody wants (P-7).
@@ -877,6 +926,13 @@ where
 
 /// How long a proactor that is dropped waits for the kernel to let go of its memory (P-6).
 const LIMIT: Duration = Duration::from_secs(1);
+
+/// Frees what nobody wants.
+#[cold]
+#[inline(never)]
+fn drop_plain<Buf>(buffer: Option<Buf>) {
+    drop(buffer);
+}
 
 #[cold]
 fn refused<Buf>(error: Error, buffer: Option<Buf>) -> Refused<Buf> {
