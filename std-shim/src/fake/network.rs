@@ -393,9 +393,17 @@ impl Machine {
             return Err(Errno::EBADF);
         };
         if sender.write_closed {
-            return Err(Errno::EPIPE);
+            // TCP first tells what happened to the connection.
+            let error = match sender.domain {
+                Domain::Unix => None,
+                Domain::V4 | Domain::V6 => sender.error.take(),
+            };
+            return Err(error.unwrap_or(Errno::EPIPE));
         }
         let peer = sender.peer;
+        if self.socket_mut(peer).is_none() {
+            return Ok(self.send_to_nobody(file, bytes.len()));
+        }
         let mut sent = 0;
         while sent < bytes.len() {
             let Some((len, charge)) = self
@@ -414,6 +422,18 @@ impl Machine {
             return Err(Errno::EAGAIN);
         }
         Ok(sent)
+    }
+
+    /// TCP learns that its peer is gone by what it sends: the answer is a reset.
+    fn send_to_nobody(&mut self, file: FileId, bytes: usize) -> usize {
+        if let Some(sender) = self.socket_mut(file)
+            && bytes > 0
+        {
+            sender.write_closed = true;
+            sender.error = Some(Errno::EPIPE);
+            self.notices.push(Notice::Changed(file, 0));
+        }
+        bytes
     }
 
     /// Segments that `sender` sent were read or thrown away.
@@ -503,7 +523,8 @@ impl Machine {
         let peer = socket.peer;
         if let Some(other) = self.socket_mut(peer) {
             other.read_closed = true;
-            other.write_closed = true;
+            // TCP is told that nothing more comes, not that nobody reads.
+            other.write_closed |= reset || socket.domain == Domain::Unix;
             if reset {
                 other.error = Some(Errno::ECONNRESET);
             }

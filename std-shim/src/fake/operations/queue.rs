@@ -70,16 +70,11 @@ impl Fake {
                 return Err(Error::Invalid("a path ends with a zero byte"));
             }
         }
-        let from = match request.extra {
-            Extra::From { target, .. } => target,
-            _ => Target::NONE,
-        };
-        for target in [request.target, from] {
-            if let Some(slot) = target.fixed()
-                && self.slot(slot.index()).is_none()
-            {
-                return Err(Error::Invalid("there is no such registered slot"));
-            }
+        if let Some(slot) = request.target.fixed()
+            && request.code == Code::Close
+            && self.slot(slot.index()).is_none()
+        {
+            return Err(Error::Invalid("the registered slot is empty"));
         }
         match request.extra {
             Extra::UnixPath

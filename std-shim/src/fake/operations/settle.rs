@@ -13,10 +13,16 @@ use super::super::owned::FakeOwned;
 use super::{Buffer, FakeLease, Operation, Phase, Place, Serial, Told, failure};
 
 /// Whether a result breaks a soft link: an error, or fewer bytes than were asked for. Of send and receive a part will do,
-/// unless all was asked for (`MSG_WAITALL`).
+/// unless all was asked for (`MSG_WAITALL`). Linux takes what fsync, shutdown and statx say for a success, whatever it is;
+/// only if they can't begin, or are cancelled, the link breaks.
 fn breaks_chain(operation: &Operation, result: i32) -> bool {
     let request = &operation.request;
     match request.code {
+        Code::Fsync | Code::Shutdown | Code::Statx
+            if operation.place != Place::Closed && result != failure(Errno::ECANCELED) =>
+        {
+            false
+        }
         _ if result < 0 => true,
         Code::Recv | Code::Send | Code::SendZeroCopy | Code::RecvMessage | Code::SendMessage
             if request.flags & MessageFlags::WAIT_ALL.bits() == 0 =>

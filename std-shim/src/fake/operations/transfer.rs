@@ -4,6 +4,7 @@
 
 use linux_event_core::errno::Errno;
 use linux_event_core::proactor::{CURRENT, Code, Extra, IoBuf, MessageFlags};
+use linux_event_core::sys::Domain;
 
 use super::super::Fake;
 use super::super::bits::{ERR, HUP, IN, RDHUP};
@@ -225,6 +226,12 @@ impl Fake {
         }
         if operation.request.code == Code::SendZeroCopy && self.machine.is_unix(file) {
             return Err(Errno::EOPNOTSUPP);
+        }
+        if let (Extra::Address(_), Some(Object::Socket(socket))) =
+            (operation.request.extra, self.machine.object(file))
+            && socket.domain == Domain::Unix
+        {
+            return Err(Errno::EISCONN);
         }
         let bytes = self.bytes_of(operation);
         let end = operation.wanted().min(bytes.len());

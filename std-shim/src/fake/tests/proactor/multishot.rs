@@ -142,7 +142,14 @@ fn p6_a_zero_copy_send_has_its_buffer_until_it_is_let_go() {
     assert_eq!(proactor.backend_mut().let_go(), 1);
     assert_eq!(buffer(&mut proactor), (4, Buffer::from("held")));
     proactor.backend_mut().hold_notifications(false);
+    proactor.backend_mut().read(peer, &mut [0; 8]).unwrap();
     proactor.backend_mut().close(peer).unwrap();
+    submit(
+        &mut proactor,
+        op::send(socket, Buffer::from("answered by a reset")),
+        3,
+    );
+    assert_eq!(turn(&mut proactor), [(3, 19, false)]);
     submit(&mut proactor, send("lost"), 3);
     let epipe = failed(Errno::EPIPE);
     assert_eq!(turn(&mut proactor), [(3, epipe, true), (3, epipe, false)]);

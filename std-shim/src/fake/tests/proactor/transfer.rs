@@ -290,8 +290,10 @@ fn p1_registered_buffers_and_slots_work_in_place() {
         proactor.backend_mut().write(writer, b"x"),
         Err(Errno::EPIPE)
     );
-    let empty = proactor.submit(op::read_fixed(slot, first, 0, 1), 4);
-    assert!(matches!(empty.unwrap_err().error, Error::Invalid(_)));
+    submit(&mut proactor, op::read_fixed(slot, first, 0, 1), 4);
+    assert_eq!(turn(&mut proactor), [(4, failed(Errno::EBADF), false)]);
+    let empty = proactor.submit(op::close_fixed(slot), 5).unwrap_err();
+    assert!(matches!(empty.error, Error::Invalid(_)));
     assert_eq!(proactor.unregister_buffers().unwrap().len(), 1);
     assert!(proactor.fixed(first).is_err());
     let (one, other) = proactor.backend_mut().pipe().unwrap();
