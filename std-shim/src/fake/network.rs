@@ -17,7 +17,7 @@ use linux_event_core::errno::Errno;
 use linux_event_core::proactor::How;
 use linux_event_core::sys::{Domain, RawFd, SocketKind};
 
-use super::bits::{IN, OUT, PRI};
+use super::bits::{HUP, IN, OUT, PRI, RDHUP};
 use super::datagrams::Datagram;
 use super::machine::{FileId, Machine, Notice, Object};
 use super::objects::{Listener, Socket};
@@ -55,13 +55,20 @@ pub(super) struct Unconnected {
     pub(super) domain: Domain,
     local: Option<SocketAddr>,
     is_bound: bool,
+    read_closed: bool,
 }
 
 impl Unconnected {
-    pub(super) fn refuses_to_read(&self) -> Errno {
+    pub(super) fn state(&self) -> u32 {
+        let closed = if self.read_closed { IN | RDHUP } else { 0 };
+        OUT | HUP | closed
+    }
+
+    pub(super) fn read(&self) -> Result<usize, Errno> {
         match self.domain {
-            Domain::Unix => Errno::EINVAL,
-            Domain::V4 | Domain::V6 => Errno::ENOTCONN,
+            Domain::Unix => Err(Errno::EINVAL),
+            Domain::V4 | Domain::V6 if self.read_closed => Ok(0),
+            Domain::V4 | Domain::V6 => Err(Errno::ENOTCONN),
         }
     }
 
@@ -220,6 +227,7 @@ impl Machine {
             domain,
             local: None,
             is_bound: false,
+            read_closed: false,
         }))
     }
 
@@ -256,6 +264,7 @@ impl Machine {
                 domain,
                 local,
                 is_bound,
+                ..
             })) => (*domain, *local, *is_bound),
             Some(Object::Listener(listener)) => {
                 listener.backlog_max = backlog_max;
@@ -451,13 +460,18 @@ impl Machine {
     /// `shutdown(2)`.
     pub(super) fn shutdown(&mut self, file: FileId, how: How) -> Result<(), Errno> {
         let (reading, writing) = (how != How::Write, how != How::Read);
+        let domain = self.domain(file);
         match self.object_mut(file) {
             Some(Object::Socket(_)) => {}
             Some(Object::Datagram(_)) => return self.shutdown_datagram(file, reading, writing),
-            Some(Object::Unconnected(unconnected)) if unconnected.domain == Domain::Unix => {
-                return Ok(());
+            Some(Object::Unconnected(unconnected)) => {
+                unconnected.read_closed |= reading;
+                self.notices.push(Notice::Changed(file, 0));
+                return match domain {
+                    Some(Domain::Unix) => Ok(()),
+                    _ => Err(Errno::ENOTCONN),
+                };
             }
-            Some(Object::Unconnected(_)) => return Err(Errno::ENOTCONN),
             Some(Object::Listener(_)) if reading => {
                 self.listen_no_more(file);
                 return Ok(());
@@ -492,6 +506,7 @@ impl Machine {
                 domain: listener.domain,
                 local: listener.local,
                 is_bound: true,
+                read_closed: true,
             });
             self.refuse(file, backlog);
         }

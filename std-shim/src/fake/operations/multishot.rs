@@ -17,7 +17,7 @@ impl Fake {
             return Some(failure(Errno::EINVAL));
         };
         let file = match operation.file() {
-            Ok(file) if self.machine.is_socket(file) => file,
+            Ok(file) if self.machine.domain(file).is_some() => file,
             Ok(_) => return Some(failure(Errno::ENOTSOCK)),
             Err(errno) => return Some(failure(errno)),
         };

@@ -18,11 +18,7 @@ use super::{Buffer, FakeLease, Operation, Phase, Place, Serial, Told, failure};
 fn breaks_chain(operation: &Operation, result: i32) -> bool {
     let request = &operation.request;
     match request.code {
-        Code::Fsync | Code::Shutdown | Code::Statx
-            if operation.place != Place::Closed && result != failure(Errno::ECANCELED) =>
-        {
-            false
-        }
+        Code::Fsync | Code::Shutdown | Code::Statx if !could_not_begin(operation, result) => false,
         _ if result < 0 => true,
         Code::Recv | Code::Send | Code::SendZeroCopy | Code::RecvMessage | Code::SendMessage
             if request.flags & MessageFlags::WAIT_ALL.bits() == 0 =>
@@ -43,6 +39,12 @@ fn breaks_chain(operation: &Operation, result: i32) -> bool {
         | Code::Splice => (result as usize) < operation.asked(),
         _ => false,
     }
+}
+
+/// Whether an operation ended before the system call behind it.
+fn could_not_begin(operation: &Operation, result: i32) -> bool {
+    let is_no_socket = result == failure(Errno::ENOTSOCK);
+    operation.place == Place::Closed || result == failure(Errno::ECANCELED) || is_no_socket
 }
 
 impl Fake {

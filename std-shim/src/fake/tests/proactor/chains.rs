@@ -76,6 +76,10 @@ fn p1_what_breaks_a_soft_link() {
 fn p1_fsync_shutdown_and_statx_break_no_link_by_what_they_say() {
     let mut proactor = proactor();
     let (reader, _writer) = pipe(&mut proactor);
+    let socket = proactor
+        .backend_mut()
+        .socket(Domain::V4, SocketKind::Stream);
+    let socket = adopt(&mut proactor, socket.unwrap());
     let mut pair = |first: Request<Buffer>| {
         let members = [(first, 1), link(op::nop(), 2)];
         proactor.submit_chain(members).unwrap();
@@ -85,7 +89,8 @@ fn p1_fsync_shutdown_and_statx_break_no_link_by_what_they_say() {
     };
     let directory = linux_event_core::proactor::Target::CURRENT_DIRECTORY;
     assert_eq!(pair(op::fsync(reader).into()), 0);
-    assert_eq!(pair(op::shutdown(reader, How::Both).into()), 0);
+    assert_eq!(pair(op::shutdown(socket, How::Both).into()), 0);
+    assert_eq!(pair(op::shutdown(reader, How::Both).into()), CANCELED);
     assert_eq!(pair(op::statx(directory, "/no\0".into()).into()), 0);
     assert_eq!(pair(op::open(directory, "/no\0".into()).into()), CANCELED);
     proactor.backend_mut().hold(true);
