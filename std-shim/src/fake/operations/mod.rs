@@ -296,7 +296,7 @@ impl Operations {
         };
         let accepts = |serial: &Serial| {
             let operation = self.running.get(serial);
-            operation.is_some_and(|operation| operation.is_accept())
+            operation.is_some_and(Operation::is_accept)
         };
         let others = waiting.iter().rev().filter(|serial| !accepts(serial));
         let in_turn = waiting.iter().filter(|serial| accepts(serial));

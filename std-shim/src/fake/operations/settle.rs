@@ -263,12 +263,11 @@ impl Fake {
             return;
         }
         if let Some(mut operation) = self.operations.running.remove(&serial) {
-            match self.perform_operation(serial, &mut operation, key) {
-                Some(result) => self.conclude(serial, operation, result),
-                None => {
-                    self.operations.running.insert(serial, operation);
-                    self.operations.wait_again(serial);
-                }
+            if let Some(result) = self.perform_operation(serial, &mut operation, key) {
+                self.conclude(serial, operation, result);
+            } else {
+                self.operations.running.insert(serial, operation);
+                self.operations.wait_again(serial);
             }
         }
     }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use linux_event_core::proactor::{Group, Link};
+
 use super::*;
 
 /// A program and a kernel out of the same bytes.
@@ -14,7 +16,7 @@ struct Run {
     pipe: (File, FakeFd),
     socket: (File, FakeFd),
     listener: File,
-    group: linux_event_core::proactor::Group,
+    group: Group,
     /// Operations that have not settled.
     alive: BTreeMap<u32, Op>,
     submitted: u32,
@@ -35,9 +37,9 @@ fn decide(byte: u8, length: usize) -> Decision {
 }
 
 impl Run {
-    fn new(bytes: &[u8], decisions: &[u8]) -> Self {
+    fn new(bytes: Vec<u8>, decisions: Vec<u8>) -> Self {
         let mut fake = Fake::new();
-        let mut decisions = decisions.to_vec().into_iter();
+        let mut decisions = decisions.into_iter();
         fake.script(move |op| decide(decisions.next().unwrap_or(255), op.length));
         fake.set_completions(5);
         fake.set_entries(6);
@@ -49,7 +51,7 @@ impl Run {
         let group = proactor.provide(2, 8).unwrap();
         Self {
             proactor,
-            bytes: bytes.to_vec().into_iter(),
+            bytes: bytes.into_iter(),
             pipe,
             socket,
             listener,
@@ -110,9 +112,10 @@ impl Run {
         let hard = self.byte().is_some_and(|byte| byte & 1 != 0);
         let members = [0, 1, 2].map(|nth| {
             let mut request = self.request();
-            request.link = match hard && nth == 1 {
-                true => linux_event_core::proactor::Link::Hard,
-                false => linux_event_core::proactor::Link::Soft,
+            request.link = if hard && nth == 1 {
+                Link::Hard
+            } else {
+                Link::Soft
             };
             (request, first + nth)
         });
@@ -240,8 +243,8 @@ proptest! {
         bytes in vec(any::<u8>(), 0..300),
         decisions in vec(any::<u8>(), 0..100),
     ) {
-        let first = Run::new(&bytes, &decisions).run();
-        let second = Run::new(&bytes, &decisions).run();
+        let first = Run::new(bytes.clone(), decisions.clone()).run();
+        let second = Run::new(bytes, decisions).run();
         prop_assert_eq!(first, second);
     }
 }
