@@ -20,7 +20,8 @@ use linux_event_core::sys::{Domain, RawFd};
 
 use super::bits::{ERR, IN, OUT};
 use super::datagrams::Datagram;
-use super::network::{Network, Unconnected};
+use super::names::Network;
+use super::network::Unconnected;
 use super::numbers::Numbers;
 use super::objects::{Listener, Pipe, Socket};
 use super::processes::Processes;

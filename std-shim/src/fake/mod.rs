@@ -113,6 +113,7 @@ mod files;
 mod interest;
 mod io;
 mod machine;
+mod names;
 mod network;
 mod numbers;
 mod objects;
@@ -150,7 +151,7 @@ use machine::{Machine, Notice, TIMER as TIMER_FILE, WAKES};
 use operations::Operations;
 use processes::Returned;
 
-pub use network::Name;
+pub use names::Name;
 pub use operations::{Answer, CompleteError, Decision, PendingOp};
 pub use owned::FakeOwned;
 pub use processes::FakeProcess;

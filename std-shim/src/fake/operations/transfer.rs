@@ -9,7 +9,7 @@ use linux_event_core::sys::Domain;
 use super::super::Fake;
 use super::super::bits::{ERR, HUP, IN, RDHUP};
 use super::super::machine::{FileId, Object};
-use super::super::network::Name;
+use super::super::names::Name;
 use super::perform::answer;
 use super::{Operation, Place, failure};
 
