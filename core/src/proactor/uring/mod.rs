@@ -466,16 +466,17 @@ where
         );
         self.ring.take_batch();
         match result {
-            Ok(()) => Ok(()),
+            Ok(()) | Err(Errno::ETIME) => Ok(()),
             Err(errno) => self.wait_failed(errno),
         }
     }
 
-    /// Why a wait ended, if not by a completion.
-    #[inline(always)]
+    /// Why a wait ended, if not by a completion or by the time.
+    #[cold]
+    #[inline(never)]
     fn wait_failed(&mut self, errno: Errno) -> Result<(), Error> {
         match errno {
-            Errno::ETIME | Errno::EINTR => Ok(()),
+            Errno::EINTR => Ok(()),
             Errno::EBADR => Err(Error::CompletionsLost),
             // Nothing could be taken: what is there has to be dealt with first, and the queue stays.
             Errno::EAGAIN | Errno::EBUSY if self.ring.has_next() => Ok(()),
@@ -570,9 +571,11 @@ where
     }
 
     fn make_room(&mut self, entries: usize) -> Result<(), Error> {
-        match u32::try_from(entries) {
-            Ok(entries) if self.ring.has_room(entries) => Ok(()),
-            _ => self.make_room_now(entries),
+        let fits = entries <= self.ring.entries() as usize;
+        if fits && self.ring.has_room(entries as u32) {
+            Ok(())
+        } else {
+            self.make_room_now(entries)
         }
     }
 

@@ -88,12 +88,12 @@ where
             }
         }
         self.in_flight += 1; // INV-URING-2
-        self.ring.push(sqe);
+        let mut queued = self.ring.push(sqe);
         if let Some(limit) = request.timeout {
             let timeout = self.encode_timeout(index, limit, request.link);
-            self.ring.push(timeout);
+            queued = self.ring.push(timeout);
         }
-        if self.ring.queued() >= self.batch && !is_linked(request.link) {
+        if queued >= self.batch && !is_linked(request.link) {
             self.flush_batch();
         }
         Ok(())
@@ -224,12 +224,12 @@ where
             };
         }
         self.in_flight += 1; // INV-URING-2
-        self.ring.push(sqe);
+        let mut queued = self.ring.push(sqe);
         if let Some(limit) = request.timeout {
             let timeout = self.encode_timeout(index, limit, request.link);
-            self.ring.push(timeout);
+            queued = self.ring.push(timeout);
         }
-        if self.ring.queued() >= self.batch && !is_linked(request.link) {
+        if queued >= self.batch && !is_linked(request.link) {
             self.flush_batch();
         }
         Ok(())
