@@ -100,10 +100,8 @@ fn g3_counters_count<W: World>() -> Option<()> {
     let mut event_loop = W::looping(())?;
     event_loop.nop(|_, _| ()).unwrap();
     event_loop.run().unwrap();
-    assert_eq!(
-        (event_loop.stats().events, event_loop.counters().submitted),
-        (1, 1)
-    );
+    assert_eq!(event_loop.stats().events, 1);
+    assert!(event_loop.counters().submitted >= 1); // the ring has some of its own
     assert!(format!("{event_loop:?}").contains("Proactor"));
     Some(())
 }
