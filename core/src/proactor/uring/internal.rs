@@ -4,7 +4,9 @@
 //! is open then. *INV-INTERNAL-2*: a wakeup's poll carries its generation: one that was replaced tells nothing.
 //!
 //! **Why this shape.** A poll that goes on (`IORING_POLL_ADD_MULTI`, Linux 5.13) behaves like an edge, so the eventfd need
-//! not be read; where it ends, or never goes on, it is emptied and polled again.
+//! not be read; where it ends, or never goes on, it is emptied and polled again. For a loop that sits inside another there is
+//! an eventfd that the kernel writes to (`IORING_REGISTER_EVENTFD`): with DEFER_TASKRUN completions are made when they are
+//! asked for, and until then nothing wakes who waits for the ring's own descriptor.
 
 use core::fmt::{self, Debug};
 use core::ops::Deref;
@@ -23,6 +25,7 @@ use crate::proactor::buffer::IoBuf;
 use crate::reactor::backend::{self, Backend, Report, SIGNAL, TIMER, WAKEUP};
 use crate::signal::{SignalCounts, SignalSet};
 use crate::signalfd::SignalSource;
+use crate::sys::fd::FdOnce;
 use crate::sys::ring::{Cqe, Sqe};
 use crate::sys::{AsRawFd, Fd, Kernel, RawFd};
 use crate::wakeup::Wakeup;
@@ -38,6 +41,10 @@ pub(super) struct Internal<K: Kernel, P> {
     pub(super) one_shot: bool,
     pub(super) signals: SignalSource<K>,
     pub(super) timer: Option<Fd<K>>,
+    /// What another loop waits for (G-2).
+    pub(super) notice: FdOnce<K>,
+    /// The kernel writes to it: from the first time that the loop is readied for another.
+    pub(super) notices: bool,
     /// The word of the process that was reported last.
     pub(super) last_process: u64,
     /// The kernel can't cancel everything at once: before Linux 5.19.
@@ -181,6 +188,29 @@ where
         })
     }
 
+    /// Has the kernel tell when there is something to fetch, from here on.
+    fn empty_notice(&mut self) -> Result<(), Error> {
+        let notice = self.internal.notice.get_or_open(K::eventfd);
+        let notice = notice.map_err(|errno| Error::from_call(Call::Eventfd, errno))?;
+        if self.internal.notices {
+            let _ = self.kernel.read(notice, &mut [0; 8]);
+            return Ok(());
+        }
+        let mut number = notice.as_raw_fd();
+        // SAFETY: one number, which lives until the call returns.
+        let registered = unsafe {
+            self.kernel.io_uring_register(
+                self.fd.borrow(),
+                linux::io_uring_register_op::IORING_REGISTER_EVENTFD as u32,
+                (&raw mut number).cast(),
+                1,
+            )
+        };
+        registered.map_err(|errno| Error::from_call(Call::IoUringRegister, errno))?;
+        self.internal.notices = true;
+        Ok(())
+    }
+
     /// Reads what would end the next poll at once. The signalfd is read by whoever takes the signals.
     fn empty(&mut self, due: Due) {
         let mut counter = [0; 8];
@@ -299,9 +329,17 @@ where
                 .timerfd_settime(timer.borrow(), first, 0)
                 .map_err(|errno| Error::from_call(Call::TimerfdSettime, errno))?;
         }
+        self.empty_notice()?;
         // Whoever waits for the descriptor waits for completions of what is submitted.
         self.arm_polls();
-        self.flush_queue()
+        self.flush_queue()?;
+        // What was there before tells nobody any more.
+        let is_due = linux::IORING_SQ_TASKRUN | linux::IORING_SQ_CQ_OVERFLOW;
+        if self.ring.has_next() || self.ring.flags() & is_due != 0 {
+            let notice = self.as_fd();
+            let _ = self.kernel.write(notice, &1u64.to_ne_bytes());
+        }
+        Ok(())
     }
 
     fn take_wakes(&mut self) -> u64 {

@@ -225,6 +225,7 @@ where
         }
         let mut due = Due::empty();
         due.set(Due::BUSY_POLL, !options.busy_poll.is_zero());
+        let notice = crate::sys::fd::FdOnce::new(kernel.clone());
         Ok(Self {
             ring: made.ring,
             due,
@@ -256,6 +257,8 @@ where
                 one_shot: false,
                 signals: SignalSource::NONE,
                 timer: None,
+                notice,
+                notices: false,
                 last_process: 0,
                 cancels_one_by_one: false,
             },
@@ -272,9 +275,10 @@ where
         &self.capabilities
     }
 
-    /// The ring's descriptor, which is readable when completions are there (G-2).
+    /// A descriptor that is readable when there is something to fetch, once the loop is readied for another (G-2).
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.borrow()
+        let notice = self.internal.notice.get_or_open(K::eventfd);
+        notice.unwrap_or(self.fd.borrow())
     }
 
     /// How many operations the kernel has, or will have with the next flush.
