@@ -1,6 +1,10 @@
 //! Submitting operations, and calling what was said to call.
 
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::result_large_err,
+    reason = "what was refused comes back as it went, off the hot path"
+)]
 
 use std::fmt;
 
@@ -322,13 +326,11 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         completion: Completion<B>,
     ) -> Result<(), BoxError> {
         let (op, more) = (completion.op, completion.more);
-        match self.callbacks.ops.take(op, more) {
-            Some(callback) => self.call_operation(callback, completion),
-            None => {
-                drop(self.callbacks.ops.keep(op, more, completion));
-                Ok(())
-            }
+        if let Some(callback) = self.callbacks.ops.take(op, more) {
+            return self.call_operation(callback, completion);
         }
+        drop(self.callbacks.ops.keep(op, more, completion));
+        Ok(())
     }
 
     /// Calls a callback that was taken out for it (INV-OP-SLOT-1).

@@ -5,7 +5,7 @@
 //!
 //! **Why this shape.** A poll that goes on (`IORING_POLL_ADD_MULTI`, Linux 5.13) behaves like an edge, so the eventfd need
 //! not be read; where it ends, or never goes on, it is emptied and polled again. For a loop that sits inside another there is
-//! an eventfd that the kernel writes to (`IORING_REGISTER_EVENTFD`): with DEFER_TASKRUN completions are made when they are
+//! an eventfd that the kernel writes to (`IORING_REGISTER_EVENTFD`): with `DEFER_TASKRUN` completions are made when they are
 //! asked for, and until then nothing wakes who waits for the ring's own descriptor.
 
 use core::fmt::{self, Debug};
