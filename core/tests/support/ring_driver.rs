@@ -12,7 +12,7 @@ use std::time::Duration;
 use linux_event_core::handle::{Handle, Tag};
 use linux_event_core::proactor::{
     Backend, Carried, FixedBuffer, FixedFile, Group, Lease, Link, Options, PollEvents, Popped,
-    Request, Target, Uring, VectoredRequest, Vectors, op,
+    Report, Request, Target, Uring, VectoredRequest, Vectors, op,
 };
 use linux_event_core::reactor::Backend as _;
 use linux_event_core::sys::{AsRawFd, Domain, Fd, Kernel, SocketKind};
@@ -233,8 +233,19 @@ impl Driver<'_> {
     }
 
     fn pop(&mut self) {
-        let Some(Popped::Report(report)) = self.ring.pop() else {
-            return;
+        let report = match self.ring.pop() {
+            Some(Popped::Report(report)) => report,
+            Some(Popped::Plain {
+                token,
+                result,
+                buffer,
+            }) => Report {
+                token,
+                result,
+                more: false,
+                carried: buffer.map_or(Carried::Nothing, Carried::Buffer),
+            },
+            Some(Popped::Ready(_)) | None => return,
         };
         let owned = if report.more {
             *self
