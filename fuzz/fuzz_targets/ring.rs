@@ -20,6 +20,7 @@ fuzz_target!(|input: &[u8]| {
         lies_at_setup: choice & 24 == 24,
         flags: (choice & 96 == 96).then_some(1 << 3 | 1 << 4),
         features: None,
+        old: choice & 128 != 0,
     };
     ring_driver::drive(script, manners);
 });
