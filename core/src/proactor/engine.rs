@@ -71,6 +71,20 @@ pub struct RefusedChain<Buf, const N: usize> {
     pub requests: heapless::Vec<Request<Buf>, N>,
 }
 
+impl<Buf, const N: usize> fmt::Display for RefusedChain<Buf, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<Buf: fmt::Debug, const N: usize> core::error::Error for RefusedChain<Buf, N> {}
+
+impl<Buf, const N: usize> From<RefusedChain<Buf, N>> for Error {
+    fn from(refused: RefusedChain<Buf, N>) -> Self {
+        refused.error
+    }
+}
+
 /// What [`Proactor::step`] finds.
 #[doc(hidden)]
 #[derive(Debug)]

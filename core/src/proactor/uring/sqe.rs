@@ -95,7 +95,7 @@ const fn takes_buffer(code: Code, extra: &Extra) -> bool {
     }
 }
 
-/// The number, and the flag that says what kind of number.
+/// The number, and the flag that says what kind of number. A file that the engine did not resolve is none: EBADF.
 #[inline(always)]
 fn place(target: Target) -> (i32, u8) {
     match target.0 {
@@ -126,9 +126,6 @@ where
     /// Whether a request can be taken, were there room.
     #[inline(always)]
     pub(super) fn check_request(&self, request: &Request<Buf>) -> Result<(), Error> {
-        if matches!(request.target.0, Place::File(_)) {
-            return Err(invalid("an adopted file is resolved by the engine"));
-        }
         if !self.capabilities.supports(request.code) {
             return Err(Error::UnsupportedOperation { code: request.code });
         }
@@ -177,11 +174,8 @@ where
                     Err(invalid("there is no such group of buffers"))
                 }
             }
-            (Code::Splice, Extra::From { target, .. }) => match target.0 {
-                Place::File(_) => Err(invalid("an adopted file is resolved by the engine")),
-                _ => Ok(()),
-            },
-            (Code::Connect | Code::Bind, Extra::Address(_)) => Ok(()),
+            (Code::Splice, Extra::From { .. })
+            | (Code::Connect | Code::Bind, Extra::Address(_)) => Ok(()),
             (
                 Code::ReadFixed
                 | Code::WriteFixed
