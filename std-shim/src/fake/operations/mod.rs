@@ -55,9 +55,9 @@ enum Place {
     None,
     /// An open file, held.
     File(FileId),
-    /// A registered slot, looked up when the operation starts.
+    /// Of close: a registered slot.
     Slot(u32),
-    /// A number that led nowhere when it was submitted.
+    /// A number, or a registered slot, that led nowhere when the operation started.
     Closed,
 }
 

@@ -65,7 +65,7 @@ impl Fake {
             Ok(file) => file,
             Err(errno) => return Some(failure(errno)),
         };
-        let events = operation.request.flags | ERR | HUP;
+        let events = operation.polled();
         let ready = self.machine.state(file) & events;
         if !self.machine.is_pollable(file) {
             return Some(ready as i32);

@@ -86,8 +86,7 @@ impl Fake {
     /// Starts what is next of a chain, or cancels all that is left of it.
     fn carry_on(&mut self, mut rest: VecDeque<Operation>, link: Link, breaks: bool) {
         if link == Link::Soft && breaks {
-            for mut member in rest {
-                self.let_places_go(&mut member);
+            for member in rest {
                 self.tell_last(member, failure(Errno::ECANCELED), None);
             }
         } else if let Some(mut next) = rest.pop_front() {
