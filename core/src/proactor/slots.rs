@@ -250,14 +250,15 @@ mod tests {
             let (mut live, mut dead) = (Vec::new(), Vec::<Handle>::new());
             for (kind, value) in steps {
                 match kind {
-                    0 | 1 => match slots.insert(with(value)) {
-                        Some(handle) => {
-                            prop_assert!(model.len() < 16 && handle.is(Tag::Operation));
+                    0 | 1 => {
+                        let inserted = slots.insert(with(value));
+                        prop_assert_eq!(inserted.is_some(), model.len() < 16);
+                        if let Some(handle) = inserted {
+                            prop_assert!(handle.is(Tag::Operation));
                             prop_assert!(model.insert(handle, value).is_none());
                             live.push(handle);
                         }
-                        None => prop_assert_eq!(model.len(), 16),
-                    },
+                    }
                     2 if !live.is_empty() => {
                         let handle = live.swap_remove(usize::from(value) % live.len());
                         let (found, entry) = slots.take(handle.raw()).unwrap();

@@ -65,7 +65,7 @@ pub struct Member<B: ProactorBackend, S> {
 
 impl<B: ProactorBackend, S> fmt::Debug for Member<B, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Member").field(&self.request.code).finish()
+        f.debug_tuple("Member").field(&self.request.code()).finish()
     }
 }
 

@@ -11,7 +11,7 @@ use linux_event_core::handle::Handle;
 use linux_event_core::pid::ExitStatus;
 use linux_event_core::proactor::{
     Backend, Code, Counters, FixedBuffer, FixedFile, Group, Link, Popped, Refused, Request,
-    Shutdown, Stat, VectoredRequest, Vectors, op,
+    Shutdown, Stat, VectoredRequest, Vectors,
 };
 use linux_event_core::sys::AsRawFd;
 
@@ -162,9 +162,7 @@ impl Backend for Fake {
         link: Link,
     ) -> Result<(), (Error, FakeOwned)> {
         self.touch("push_close");
-        let mut request = Request::from(op::nop());
-        request.code = Code::Close;
-        request.link = link;
+        let request = Request::close_nothing(link);
         if let Err(error) = self.admit(&request, token) {
             return Err((error, fd));
         }
