@@ -292,20 +292,16 @@ where
         }
         let key = key(request.target);
         let tables = self.tables();
-        match tables.operations.insert(entry) {
-            Some(handle) => {
-                let index = handle.index() as usize;
-                tables.keys[index] = key;
-                if entry.state.contains(State::ENTANGLED) {
-                    tables.tangles[index] = tangle;
-                }
-                Ok(handle)
-            }
-            None => {
-                self.disentangle(entry, tangle);
-                Err(Error::Full { capacity: OPS })
-            }
+        let Some(handle) = tables.operations.insert(entry) else {
+            self.disentangle(entry, tangle);
+            return Err(Error::Full { capacity: OPS });
+        };
+        let index = handle.index() as usize;
+        tables.keys[index] = key;
+        if entry.state.contains(State::ENTANGLED) {
+            tables.tangles[index] = tangle;
         }
+        Ok(handle)
     }
 
     /// What a request needs beyond its target: a second file, a group, a registered buffer.
@@ -638,10 +634,7 @@ where
         let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
             self.base.storage.storage.borrow_mut();
         let (handle, entry) = tables.operations.take(token)?;
-        const RARE: State = State::ENTANGLED
-            .union(State::CANCELLED)
-            .union(State::UNCOUNTED);
-        if entry.state.intersects(RARE) {
+        if entry.state.intersects(State::RARE) {
             self.settle_entangled(handle, entry);
         } else if let Some(index) = entry.file.checked_sub(1)
             && let Some((file, open)) = tables.files.at_mut(index)

@@ -64,14 +64,14 @@ pub(super) struct Slots<D, const N: usize> {
     high_water: u32,
     /// Index + 1 of the first vacant slot below the mark.
     vacant: u32,
-    slots: [Slot<D>; N],
+    places: [Slot<D>; N],
 }
 
 impl<D: Copy, const N: usize> Slots<D, N> {
     /// The slot with this index, whoever occupies it.
     #[inline(always)]
     pub(super) fn at(&self, index: u32) -> Option<(Handle, Entry<D>)> {
-        let slot = self.slots.get(index as usize)?;
+        let slot = self.places.get(index as usize)?;
         if !slot.state.contains(State::OCCUPIED) {
             return None;
         }
@@ -81,7 +81,7 @@ impl<D: Copy, const N: usize> Slots<D, N> {
     /// What a handle names.
     #[inline(always)]
     pub(super) fn get(&self, handle: Handle) -> Option<Entry<D>> {
-        let slot = self.slots.get(handle.index() as usize)?;
+        let slot = self.places.get(handle.index() as usize)?;
         if !slot.is(handle.raw()) {
             return None;
         }
@@ -91,7 +91,7 @@ impl<D: Copy, const N: usize> Slots<D, N> {
     /// What a word from the backend names, with its handle.
     #[inline(always)]
     pub(super) fn find(&self, token: u64) -> Option<(Handle, Entry<D>)> {
-        let slot = self.slots.get(token as usize & (MAX_SLOTS - 1))?;
+        let slot = self.places.get(token as usize & (MAX_SLOTS - 1))?;
         if slot.is(token) { entry(slot) } else { None }
     }
 
@@ -99,7 +99,7 @@ impl<D: Copy, const N: usize> Slots<D, N> {
     #[inline(always)]
     pub(super) fn take(&mut self, token: u64) -> Option<(Handle, Entry<D>)> {
         let index = token as usize & (MAX_SLOTS - 1);
-        let slot = self.slots.get_mut(index)?;
+        let slot = self.places.get_mut(index)?;
         if !slot.is(token) {
             return None;
         }
@@ -118,7 +118,7 @@ impl<D: Copy, const N: usize> Slots<D, N> {
             0 => self.open()?,
             vacant => vacant - 1,
         };
-        let slot = self.slots.get_mut(index as usize)?;
+        let slot = self.places.get_mut(index as usize)?;
         let handle = match slot.handle {
             Some(last) => last.next_generation(),
             None => Handle::new(index, Tag::Operation, self.salt),
@@ -175,7 +175,7 @@ impl<D, const N: usize> Slots<D, N> {
             len: 0,
             high_water: 0,
             vacant: 0,
-            slots: [const { Slot::EMPTY }; N],
+            places: [const { Slot::EMPTY }; N],
         }
     }
 
@@ -195,19 +195,19 @@ impl<D, const N: usize> Slots<D, N> {
 
     /// An operation's state, to change.
     pub(super) fn state_mut(&mut self, handle: Handle) -> Option<&mut State> {
-        let slot = self.slots.get_mut(handle.index() as usize)?;
+        let slot = self.places.get_mut(handle.index() as usize)?;
         slot.is(handle.raw()).then_some(&mut slot.state)
     }
 
     pub(super) fn contains(&self, handle: Handle) -> bool {
-        let slot = self.slots.get(handle.index() as usize);
+        let slot = self.places.get(handle.index() as usize);
         slot.is_some_and(|slot| slot.is(handle.raw()))
     }
 
     /// Vacates every slot.
     pub(super) fn clear(&mut self) {
         for index in 0..self.high_water {
-            let slot = &mut self.slots[index as usize];
+            let slot = &mut self.places[index as usize];
             if slot.state.contains(State::OCCUPIED) {
                 slot.state = State::empty();
                 slot.data = Cell::Vacant;

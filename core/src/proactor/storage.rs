@@ -41,6 +41,8 @@ bitflags::bitflags! {
         const ENTANGLED = 32;
         /// There is an operation: INV-SLOTS-2.
         const OCCUPIED = 64;
+        /// There is more to do at its end than to deliver it.
+        const RARE = Self::ENTANGLED.bits() | Self::CANCELLED.bits() | Self::UNCOUNTED.bits();
     }
 }
 

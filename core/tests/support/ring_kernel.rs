@@ -11,6 +11,11 @@
 //! **Why this shape.** The same ring code runs on it as on Linux, under Miri and under a fuzzer too. Pointers in submissions
 //! are pointers, so it follows them as Linux would.
 
+#![allow(
+    clippy::cast_ptr_alignment,
+    reason = "what the program points to is aligned: that is checked by Miri"
+)]
+
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -138,12 +143,6 @@ impl Sim {
         (state.open.len(), state.memory.len())
     }
 
-    /// Operations that the kernel has and has not answered.
-    pub(crate) fn pending(&self) -> usize {
-        let state = self.state.borrow();
-        state.ring.as_ref().map_or(0, |ring| ring.pending.len())
-    }
-
     fn open(&self, what: &'static str) -> Fd<Self> {
         let number = self.state.borrow_mut().open(what);
         // SAFETY: INV-SIM-2: the number is fresh.
@@ -236,7 +235,7 @@ impl State {
             14 => self.cancel(&sqe),
             // LINK_TIMEOUT: it never comes to it.
             15 => self.post(sqe.user_data, -Errno::ECANCELED.raw(), 0),
-            _ if now % 4 == 0 => {
+            _ if now.is_multiple_of(4) => {
                 if let Some(ring) = &mut self.ring {
                     ring.pending.push(Pending { sqe, told: false });
                 }
@@ -484,7 +483,10 @@ impl State {
             |offset, value| unsafe { word_at(start, offset) }.store(value, Ordering::Release);
         match choice % 12 {
             // From here on its completions are elsewhere; in between there is garbage.
-            0 => (ring.cq_tail, _) = (word, store(CQ_TAIL, word)),
+            0 => {
+                ring.cq_tail = word;
+                store(CQ_TAIL, word);
+            }
             1 => {
                 ring.cq_tail = ring.cq_tail.wrapping_sub(word % 8);
                 store(CQ_TAIL, ring.cq_tail);
@@ -704,7 +706,7 @@ unsafe impl Kernel for Sim {
         entries: u32,
         params: &mut RingParams,
     ) -> Result<Fd<Self>, Errno> {
-        let known = self.manners.flags.unwrap_or(u32::MAX & !SETUP_SQPOLL);
+        let known = self.manners.flags.unwrap_or(!SETUP_SQPOLL);
         if params.flags & !known != 0 {
             return Err(Errno::EINVAL);
         }

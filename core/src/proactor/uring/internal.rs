@@ -4,10 +4,9 @@
 //! is open then. *INV-INTERNAL-2*: a wakeup's poll carries its generation: one that was replaced tells nothing.
 //!
 //! **Why this shape.** A poll that goes on (`IORING_POLL_ADD_MULTI`, Linux 5.13) behaves like an edge, so the eventfd need
-//! not be read; where it ends, or never goes on, it is emptied and polled again. For a loop that sits inside another there is
-//! an eventfd that the kernel writes to (`IORING_REGISTER_EVENTFD`): with `DEFER_TASKRUN` completions are made when they are
-//! asked for, and until then nothing wakes who waits for the ring's own descriptor.
+//! not be read; where it ends, or never goes on, it is emptied and polled again.
 
+use core::cell::OnceCell;
 use core::fmt::{self, Debug};
 use core::ops::Deref;
 use core::time::Duration;
@@ -25,9 +24,8 @@ use crate::proactor::buffer::IoBuf;
 use crate::reactor::backend::{self, Backend, Report, SIGNAL, TIMER, WAKEUP};
 use crate::signal::{SignalCounts, SignalSet};
 use crate::signalfd::SignalSource;
-use crate::sys::fd::FdOnce;
 use crate::sys::ring::{Cqe, Sqe};
-use crate::sys::{AsRawFd, Fd, Kernel, RawFd};
+use crate::sys::{AsRawFd, BorrowedFd, Fd, Kernel, RawFd};
 use crate::wakeup::Wakeup;
 
 /// The loop's own descriptors, opened when they are first needed.
@@ -41,10 +39,8 @@ pub(super) struct Internal<K: Kernel, P> {
     pub(super) one_shot: bool,
     pub(super) signals: SignalSource<K>,
     pub(super) timer: Option<Fd<K>>,
-    /// What another loop waits for (G-2).
-    pub(super) notice: FdOnce<K>,
-    /// The kernel writes to it: from the first time that the loop is readied for another.
-    pub(super) notices: bool,
+    /// The eventfd that the kernel writes to when there is something, once somebody has asked for it.
+    pub(super) embedding: OnceCell<Fd<K>>,
     /// The word of the process that was reported last.
     pub(super) last_process: u64,
     /// The kernel can't cancel everything at once: before Linux 5.19.
@@ -85,6 +81,53 @@ where
         self.internal.wakeup = Some(wakeup);
         self.due |= Due::WAKEUP;
         Ok(())
+    }
+
+    /// A descriptor that becomes readable when there is something to wait for, for a loop around this one (G-2): each turn
+    /// begins with [`Proactor::prepare`](crate::proactor::Proactor::prepare).
+    ///
+    /// It is the ring's own; but one with `DEFER_TASKRUN` does not wake who polls it, and so it is an eventfd then, which the
+    /// kernel writes to from the first call on.
+    #[doc(alias = "IORING_REGISTER_EVENTFD")]
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        if self.capabilities.flags & linux::IORING_SETUP_DEFER_TASKRUN == 0 {
+            return self.fd.borrow();
+        }
+        if let Some(eventfd) = self.internal.embedding.get() {
+            return eventfd.borrow();
+        }
+        match self.register_eventfd() {
+            Ok(eventfd) => self.internal.embedding.get_or_init(|| eventfd).borrow(),
+            Err(_) => self.fd.borrow(),
+        }
+    }
+
+    fn register_eventfd(&self) -> Result<Fd<K>, Errno> {
+        let eventfd = self.kernel.eventfd()?;
+        let mut number = eventfd.as_raw_fd();
+        // SAFETY: one number, which lives until the call returns.
+        unsafe {
+            self.kernel.io_uring_register(
+                self.fd.borrow(),
+                linux::io_uring_register_op::IORING_REGISTER_EVENTFD as u32,
+                (&raw mut number).cast(),
+                1,
+            )
+        }?;
+        Ok(eventfd)
+    }
+
+    /// Has the descriptor of [`as_fd`](Self::as_fd) readable exactly if there is something: after the last turn it is so
+    /// anyhow. The kernel writes to it for what comes first after nothing was there.
+    fn settle_embedding(&self) {
+        let Some(eventfd) = self.internal.embedding.get() else {
+            return;
+        };
+        let _ = eventfd.read(&mut [0; 8]);
+        let waits = self.ring.flags() & linux::IORING_SQ_TASKRUN != 0;
+        if waits || self.ring.available() > 0 {
+            let _ = eventfd.write(&1u64.to_ne_bytes());
+        }
     }
 
     /// The wakeup, if one is attached.
@@ -186,29 +229,6 @@ where
             token: token.raw(),
             events: cqe.result as u32,
         })
-    }
-
-    /// Has the kernel tell when there is something to fetch, from here on.
-    fn empty_notice(&mut self) -> Result<(), Error> {
-        let notice = self.internal.notice.get_or_open(K::eventfd);
-        let notice = notice.map_err(|errno| Error::from_call(Call::Eventfd, errno))?;
-        if self.internal.notices {
-            let _ = self.kernel.read(notice, &mut [0; 8]);
-            return Ok(());
-        }
-        let mut number = notice.as_raw_fd();
-        // SAFETY: one number, which lives until the call returns.
-        let registered = unsafe {
-            self.kernel.io_uring_register(
-                self.fd.borrow(),
-                linux::io_uring_register_op::IORING_REGISTER_EVENTFD as u32,
-                (&raw mut number).cast(),
-                1,
-            )
-        };
-        registered.map_err(|errno| Error::from_call(Call::IoUringRegister, errno))?;
-        self.internal.notices = true;
-        Ok(())
     }
 
     /// Reads what would end the next poll at once. The signalfd is read by whoever takes the signals.
@@ -329,17 +349,11 @@ where
                 .timerfd_settime(timer.borrow(), first, 0)
                 .map_err(|errno| Error::from_call(Call::TimerfdSettime, errno))?;
         }
-        self.empty_notice()?;
         // Whoever waits for the descriptor waits for completions of what is submitted.
         self.arm_polls();
-        self.flush_queue()?;
-        // What was there before tells nobody any more.
-        let is_due = linux::IORING_SQ_TASKRUN | linux::IORING_SQ_CQ_OVERFLOW;
-        if self.ring.has_next() || self.ring.flags() & is_due != 0 {
-            let notice = self.as_fd();
-            let _ = self.kernel.write(notice, &1u64.to_ne_bytes());
-        }
-        Ok(())
+        let flushed = self.flush_queue();
+        self.settle_embedding();
+        flushed
     }
 
     fn take_wakes(&mut self) -> u64 {
