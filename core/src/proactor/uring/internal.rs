@@ -97,7 +97,12 @@ where
             return eventfd.borrow();
         }
         match self.register_eventfd() {
-            Ok(eventfd) => self.internal.embedding.get_or_init(|| eventfd).borrow(),
+            Ok(eventfd) => {
+                let eventfd = self.internal.embedding.get_or_init(|| eventfd).borrow();
+                // What came before it was there told nobody.
+                self.settle_embedding();
+                eventfd
+            }
             Err(_) => self.fd.borrow(),
         }
     }
