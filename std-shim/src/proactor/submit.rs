@@ -324,6 +324,12 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         Ok(())
     }
 
+    /// As [`dispatch_completion`](Self::dispatch_completion), of one that brings what few do.
+    #[inline(never)]
+    pub(crate) fn dispatch_rare(&mut self, completion: Completion<B>) -> Result<(), BoxError> {
+        self.dispatch_completion(completion)
+    }
+
     /// Calls a callback that was taken out for it (INV-OP-SLOT-1).
     #[inline(always)]
     pub(super) fn call_operation(
