@@ -89,6 +89,17 @@ impl<Buf, const N: usize> From<RefusedChain<Buf, N>> for Error {
 #[doc(hidden)]
 #[derive(Debug)]
 pub enum Step<D, B: Backend> {
+    /// An operation completed for good, with one buffer or none: what nearly all do, in fewer words.
+    Plain {
+        /// As [`Completion::op`].
+        op: Op,
+        /// As [`Completion::data`].
+        data: D,
+        /// As [`Completion::result`].
+        result: i32,
+        /// The operation's buffer, if it has one.
+        buffer: Option<B::Buf>,
+    },
     /// An operation completed.
     Completion(Completion<D, B>),
     /// Something else: [`Proactor::next_other`] says what.
@@ -551,6 +562,20 @@ where
     pub fn next(&mut self) -> Option<Event<D, B>> {
         loop {
             match self.step() {
+                Step::Plain {
+                    op,
+                    data,
+                    result,
+                    buffer,
+                } => {
+                    return Some(Event::Completion(Completion {
+                        op,
+                        data,
+                        result,
+                        more: false,
+                        payload: buffer.map_or(Payload::Nothing, Payload::Buffer),
+                    }));
+                }
                 Step::Completion(completion) => return Some(Event::Completion(completion)),
                 Step::Other(other) => {
                     if let Some(event) = self.next_other(other).and_then(from_reactor) {
@@ -580,9 +605,21 @@ where
                     result,
                     buffer,
                 }) => {
-                    if let Some(completion) = self.settle_plain(token, result, buffer) {
-                        return Step::Completion(completion);
+                    let Some((handle, entry)) = self.vacate(token) else {
+                        self.drop_stale(buffer);
+                        continue;
+                    };
+                    if entry.state.contains(State::DETACHED) {
+                        drop_plain(buffer);
+                        continue;
                     }
+                    self.base.stats.events += 1;
+                    return Step::Plain {
+                        op: Op::assume(handle),
+                        data: entry.data,
+                        result,
+                        buffer,
+                    };
                 }
                 Some(Popped::Report(report)) => {
                     if let Some(completion) = self.settle(report) {
@@ -600,32 +637,6 @@ where
     #[inline(always)]
     pub fn next_other(&mut self, other: Other) -> Option<reactor::Event<D>> {
         self.base.next_other(other)
-    }
-
-    /// The last report of an operation with one buffer or none: INV-PENGINE-1.
-    #[inline(always)]
-    fn settle_plain(
-        &mut self,
-        token: u64,
-        result: i32,
-        buffer: Option<Buf>,
-    ) -> Option<Completion<D, B>> {
-        let Some((handle, entry)) = self.vacate(token) else {
-            self.drop_stale(buffer);
-            return None;
-        };
-        if entry.state.contains(State::DETACHED) {
-            drop_plain(buffer);
-            return None;
-        }
-        self.base.stats.events += 1;
-        Some(Completion {
-            op: Op::assume(handle),
-            data: entry.data,
-            result,
-            more: false,
-            payload: buffer.map_or(Payload::Nothing, Payload::Buffer),
-        })
     }
 
     /// Takes an operation out of its slot, with its last report.
