@@ -140,6 +140,23 @@ impl Memory {
 ///
 /// `Buf` is what operations own, `P` how it holds its [`Wakeup`]: `&'static` here, an `Arc` where there is one. A
 /// [`Proactor`](super::Proactor) drives it.
+///
+/// ```
+/// use linux_event_core::proactor::{Event, Proactor, Uring, op};
+///
+/// # if let Err(linux_event_core::error::Error::NoRing { .. }) = Uring::<&'static mut [u8]>::new() { return Ok(()) }
+/// let ring: Uring<&'static mut [u8]> = Uring::new()?;
+/// println!("{}", ring.capabilities());
+/// let mut proactor: Proactor<&'static mut [u8], u32> = Proactor::new(ring)?;
+/// proactor.submit(op::nop(), 7)?;
+/// proactor.wait(None)?; // submits, and waits: one system call
+/// while let Some(event) = proactor.next() {
+///     if let Event::Completion(done) = event {
+///         assert_eq!((done.data, done.result), (7, 0));
+///     }
+/// }
+/// # Ok::<(), linux_event_core::error::Error>(())
+/// ```
 // In this order: what every operation touches comes first, together.
 #[repr(C)]
 pub struct Uring<Buf, K = Linux, P = &'static Wakeup<K>>
