@@ -127,7 +127,8 @@ pub struct Counters {
 
 /// What a proactor asks of the mechanism below it. See the [module](self).
 ///
-/// For a forked child ([`is_owner`](reactor::Backend::is_owner) is false) nothing else is called.
+/// In a forked child ([`is_owner`](reactor::Backend::is_owner) is false) whatever would touch what is shared with the parent is
+/// refused with [`Error::Forked`], by the backend itself, and [`pop`](Self::pop) finds nothing (G-1).
 pub trait Backend: reactor::Backend {
     /// What operations own while they are under way.
     type Buf: fmt::Debug + 'static;

@@ -41,6 +41,10 @@ where
     /// See [`Backend::pop`](super::Backend::pop).
     #[inline(always)]
     pub(super) fn pop_next(&mut self) -> Option<Popped<Buf, Lease<K>>> {
+        // The rings are not there in a forked child, and somebody else's memory may be (G-1).
+        if !self.is_owners() {
+            return None;
+        }
         if !self.held.is_empty() {
             self.drop_held();
         }
