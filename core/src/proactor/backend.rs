@@ -1,7 +1,7 @@
 //! The contract between the proactor engine and what performs operations.
 //!
 //! **What.** A [`Backend`] takes requests, hands them to its kernel, and hands out what came of them. It owns the buffers
-//! meanwhile. For time, signals, wakeups and processes it is a [`reactor::Backend`](crate::reactor::Backend) too, and the
+//! meanwhile. For time, signals, wakeups and processes it is a [`reactor::Backend`] too, and the
 //! same engine as the reactor's drives it. [`Uring`](super::Uring) is one; the fake of the std-shim is another.
 //!
 //! **Invariants.** *INV-PBACKEND-1*: a backend is a safe trait. Whatever one answers, however false, the engine stays
