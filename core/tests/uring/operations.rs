@@ -8,7 +8,7 @@ use std::time::Duration;
 use linux_event_core::errno::Errno;
 use linux_event_core::error::Error;
 use linux_event_core::proactor::{
-    Backend, Carried, FixedBuffer, How, PollEvents, Popped, Target, Vectors, op,
+    Backend, Carried, FixedBuffer, How, Link, PollEvents, Popped, Target, Vectors, op,
 };
 use linux_event_core::reactor::Backend as _;
 use linux_event_core::sys::{BorrowedFd, Domain, Kernel, Linux, SocketKind, Sockets};
@@ -360,7 +360,7 @@ fn p1_open_stat_fsync_and_close() {
     }
     assert!(ring.exit_info(token(0, 3)).is_none());
     let before = open_descriptors();
-    ring.push_close(token(0, 4), file).unwrap();
+    ring.push_close(token(0, 4), file, Link::None).unwrap();
     assert_eq!(next_of(&mut ring, token(0, 4)).result, 0);
     assert_eq!(open_descriptors(), before - 1);
     let path = VecBuf::from_slice(b"no zero");
@@ -410,6 +410,7 @@ fn p1_poll_once_and_again_and_again() {
 }
 
 #[test]
+#[allow(clippy::zombie_processes, reason = "the ring waits for it")]
 fn p1_wait_for_a_child() {
     let mut ring = ring();
     let child = std::process::Command::new("sh")
@@ -576,7 +577,7 @@ fn p4_a_linked_timeout_cancels() {
     assert_eq!(buffer(report).len(), 0);
     writer.write_all(b"now").unwrap();
     let read =
-        op::read(on(borrowed(&reader)), VecBuf::with_capacity(8)).timeout(Duration::from_secs(60));
+        op::read(on(borrowed(&reader)), VecBuf::with_capacity(8)).timeout(Duration::from_secs(50));
     push(&mut ring, token(0, 2), read);
     assert_eq!(&*buffer(next_of(&mut ring, token(0, 2))), b"now");
 }
@@ -586,7 +587,7 @@ fn p10_chains_with_timeouts_go_on_or_end() {
     let mut ring = ring();
     // SAFETY: no descriptor has this number.
     let nowhere = unsafe { Target::from_raw(1_000_000) };
-    let limit = Duration::from_secs(60);
+    let limit = Duration::from_secs(50);
     let failing = || op::read(nowhere, VecBuf::with_capacity(1)).timeout(limit);
     for (hard, second) in [(false, -Errno::ECANCELED.raw()), (true, 0)] {
         ring.make_room(3).unwrap();

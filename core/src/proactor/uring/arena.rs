@@ -167,7 +167,7 @@ unsafe impl<const N: usize> Zeroed for OperationMemory<N> {}
 unsafe impl<const N: usize> Send for OperationMemory<N> {}
 
 /// An [`OperationMemory`] that was given away.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct LentArena {
     slots: NonNull<Slot>,
     sides: NonNull<Side>,
@@ -213,7 +213,7 @@ impl<K: Kernel> Arena<K> {
         if count <= self.capacity as usize {
             return Ok(());
         }
-        if let Some(lent) = self.lent {
+        if let Some(lent) = &self.lent {
             if count > lent.capacity {
                 return Err(Error::Full {
                     capacity: lent.capacity,

@@ -123,8 +123,8 @@ impl<K: Kernel> Groups<K> {
 
     /// Whether there is such a group.
     #[inline(always)]
-    pub(super) fn get(&self, group: Group) -> Option<()> {
-        self.header(group).map(|_| ())
+    pub(super) fn has(&self, group: Group) -> bool {
+        self.header(group).is_some()
     }
 
     pub(super) fn begin_use(&mut self, group: Group) {

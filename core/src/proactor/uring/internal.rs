@@ -117,7 +117,17 @@ where
     /// A completion of the loop's own, or of nobody's.
     #[cold]
     #[inline(never)]
-    pub(super) fn settle_internal(&mut self, cqe: Cqe) -> Option<Report> {
+    pub(super) fn settle_internal(
+        &mut self,
+        user_data: u64,
+        result: i32,
+        flags: u32,
+    ) -> Option<Report> {
+        let cqe = Cqe {
+            user_data,
+            result,
+            flags,
+        };
         let Some(handle) = Handle::from_raw(cqe.user_data) else {
             self.ignored += 1;
             return None;

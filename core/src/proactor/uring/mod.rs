@@ -217,7 +217,8 @@ where
     /// As [`Uring::new`].
     #[doc(alias = "IORING_SETUP_NO_MMAP")]
     pub fn with_memory(kernel: K, options: Options, memory: Memory) -> Result<Self, Error> {
-        let made = setup::set_up(&kernel, &options, memory.ring)?;
+        let Memory { ring, operations } = memory;
+        let made = setup::set_up(&kernel, &options, ring)?;
         let mut wait_flags = linux::IORING_ENTER_GETEVENTS;
         if made.capabilities.features & linux::IORING_FEAT_NO_IOWAIT != 0 {
             wait_flags |= linux::IORING_ENTER_NO_IOWAIT;
@@ -236,7 +237,7 @@ where
                 count => count,
             },
             epoch: kernel.process_epoch(),
-            arena: Arena::new(memory.operations),
+            arena: Arena::new(operations),
             kernel,
             groups: Groups::NONE,
             buffers: Buffers::NONE,
@@ -465,16 +466,17 @@ where
         );
         self.ring.take_batch();
         match result {
-            Ok(()) => Ok(()),
+            Ok(()) | Err(Errno::ETIME) => Ok(()),
             Err(errno) => self.wait_failed(errno),
         }
     }
 
-    /// Why a wait ended, if not by a completion.
-    #[inline(always)]
+    /// Why a wait ended, if not by a completion or by the time.
+    #[cold]
+    #[inline(never)]
     fn wait_failed(&mut self, errno: Errno) -> Result<(), Error> {
         match errno {
-            Errno::ETIME | Errno::EINTR => Ok(()),
+            Errno::EINTR => Ok(()),
             Errno::EBADR => Err(Error::CompletionsLost),
             // Nothing could be taken: what is there has to be dealt with first, and the queue stays.
             Errno::EAGAIN | Errno::EBUSY if self.ring.has_next() => Ok(()),
@@ -564,12 +566,13 @@ where
         self.submit_vectored(token, request)
     }
 
-    fn push_close(&mut self, token: Handle, fd: Fd<K>) -> Result<(), (Error, Fd<K>)> {
-        self.submit_close(token, fd)
+    fn push_close(&mut self, token: Handle, fd: Fd<K>, link: Link) -> Result<(), (Error, Fd<K>)> {
+        self.submit_close(token, fd, link)
     }
 
     fn make_room(&mut self, entries: usize) -> Result<(), Error> {
-        if entries <= u32::MAX as usize && self.ring.has_room(entries as u32) {
+        let fits = entries <= self.ring.entries() as usize;
+        if fits && self.ring.has_room(entries as u32) {
             Ok(())
         } else {
             self.make_room_now(entries)

@@ -53,6 +53,9 @@ pub(super) struct Ring {
     limit: u32,
     head: u32,
     batch_end: u32,
+    /// INV-RING-2.
+    mask: u32,
+    cq_mask: u32,
     parts: Parts,
     pub(super) enters: u64,
     pub(super) submitted: u64,
@@ -76,6 +79,8 @@ impl Ring {
             limit: parts.entries,
             head,
             batch_end: head,
+            mask: parts.entries - 1,
+            cq_mask: parts.cq_entries - 1,
             parts,
             enters: 0,
             submitted: 0,
@@ -89,10 +94,11 @@ impl Ring {
         self.tail.wrapping_sub(self.seen_head)
     }
 
-    /// Whether `entries` more can be queued.
+    /// Whether `entries` more, at most as many as the queue has, can be queued.
     #[inline(always)]
     pub(super) fn has_room(&self, entries: u32) -> bool {
-        self.queued().saturating_add(entries) <= self.limit
+        // INV-RING-3: both are at most 32,768.
+        self.queued().wrapping_add(entries) <= self.limit
     }
 
     /// How many submissions there can be.
@@ -109,20 +115,22 @@ impl Ring {
         self.limit = 0;
     }
 
-    /// Queues a submission. There is room: [`has_room`](Self::has_room) said so.
+    /// Queues a submission; returns how many are queued then. There is room: [`has_room`](Self::has_room) said so.
     #[inline(always)]
-    pub(super) fn push(&mut self, sqe: Sqe) {
+    pub(super) fn push(&mut self, sqe: Sqe) -> u32 {
         debug_assert!(self.queued() < self.parts.entries, "INV-RING-3");
-        let index = self.tail & (self.parts.entries - 1);
+        let tail = self.tail;
+        self.tail = tail.wrapping_add(1);
+        let queued = self.queued();
         // SAFETY: INV-RING-1, INV-RING-2: inside the array. The kernel does not read an entry before the tail is
         // published; after that, only until it moves its head.
-        unsafe { self.parts.sqes.add(index as usize).write(sqe) };
-        self.tail = self.tail.wrapping_add(1);
+        unsafe { self.parts.sqes.add((tail & self.mask) as usize).write(sqe) };
+        queued
     }
 
     /// A queued submission, counted from the first.
     fn queued_at(&self, nth: u32) -> NonNull<Sqe> {
-        let index = self.seen_head.wrapping_add(nth) & (self.parts.entries - 1);
+        let index = self.seen_head.wrapping_add(nth) & self.mask;
         // SAFETY: INV-RING-1, INV-RING-2: inside the array.
         unsafe { self.parts.sqes.add(index as usize) }
     }
@@ -146,15 +154,22 @@ impl Ring {
     /// The next completion of the batch.
     #[inline(always)]
     pub(super) fn pop(&mut self) -> Option<Cqe> {
-        if self.head == self.batch_end {
+        let head = self.head;
+        if head == self.batch_end {
             return None;
         }
-        let index = self.head & (self.parts.cq_entries - 1);
+        self.head = head.wrapping_add(1);
         // SAFETY: INV-RING-1, INV-RING-2: inside the array, and any bits are a completion. The tail was read with acquire
-        // after the kernel wrote this entry, and the kernel does not write it again before our head is published.
-        let cqe = unsafe { self.parts.cqes.add(index as usize).read() };
-        self.head = self.head.wrapping_add(1);
-        Some(cqe)
+        // after the kernel wrote this entry, and the kernel does not write it again before our head is published. Read one
+        // by one, the fields stay in registers.
+        unsafe {
+            let cqe = self.parts.cqes.add((head & self.cq_mask) as usize).as_ptr();
+            Some(Cqe {
+                user_data: (&raw const (*cqe).user_data).read(),
+                result: (&raw const (*cqe).result).read(),
+                flags: (&raw const (*cqe).flags).read(),
+            })
+        }
     }
 
     /// Whether the batch has entries left.

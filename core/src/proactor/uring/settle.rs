@@ -42,9 +42,10 @@ where
             self.drop_held();
         }
         loop {
+            // Its fields go one by one wherever they go, and stay in registers.
             let cqe = self.ring.pop()?;
             let Some(slot) = self.arena.find(cqe.user_data) else {
-                match self.settle_internal(cqe) {
+                match self.settle_internal(cqe.user_data, cqe.result, cqe.flags) {
                     Some(report) => return Some(Popped::Ready(report)),
                     None => continue,
                 }
@@ -53,7 +54,7 @@ where
             if settled.wrapping_sub(kind::PLAIN) > kind::FILLS - kind::PLAIN
                 || cqe.flags & linux::IORING_CQE_F_MORE != 0
             {
-                match self.settle_other(cqe) {
+                match self.settle_other(cqe.user_data, cqe.result, cqe.flags) {
                     Some(report) => return Some(Popped::Report(report)),
                     None => continue,
                 }
@@ -90,7 +91,17 @@ where
 
     /// A completion of an operation that is not settled in few words.
     #[inline(never)]
-    fn settle_other(&mut self, cqe: Cqe) -> Option<Report<Buf, Lease<K>>> {
+    fn settle_other(
+        &mut self,
+        user_data: u64,
+        result: i32,
+        flags: u32,
+    ) -> Option<Report<Buf, Lease<K>>> {
+        let cqe = Cqe {
+            user_data,
+            result,
+            flags,
+        };
         let more = cqe.flags & linux::IORING_CQE_F_MORE != 0;
         let slot = self.arena.find(cqe.user_data)?;
         if slot.kind == kind::VACANT {

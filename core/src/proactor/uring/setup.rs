@@ -134,7 +134,7 @@ unsafe impl<const SQ: usize, const CQ: usize> Zeroed for RingMemory<SQ, CQ> {}
 unsafe impl<const SQ: usize, const CQ: usize> Send for RingMemory<SQ, CQ> {}
 
 /// A [`RingMemory`] that was given away.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct LentRing {
     rings: NonNull<u8>,
     rings_length: usize,
@@ -260,6 +260,7 @@ pub(super) fn set_up<K: Kernel>(
         return Err(Error::RingTooOld);
     }
     let own = lent.filter(|_| wish.has(linux::IORING_SETUP_NO_MMAP));
+    let own_memory = own.is_some();
     let (rings, submissions) = regions(kernel, &fd, &params, own)?;
     let mut parts = parts(&params, &rings, &submissions)
         .ok_or(Error::from_call(Call::IoUringSetup, Errno::EIO))?;
@@ -279,7 +280,7 @@ pub(super) fn set_up<K: Kernel>(
     capabilities.cq_entries = parts.cq_entries;
     capabilities.bytes = rings.length() + submissions.length();
     capabilities.registered_ring = registered.is_some();
-    capabilities.own_memory = own.is_some();
+    capabilities.own_memory = own_memory;
     Ok(Made {
         // SAFETY: `parts` has checked them against the regions, which live beside the ring.
         ring: unsafe { Ring::new(parts) },

@@ -133,7 +133,7 @@ where
             return Err(Error::UnsupportedOperation { code: request.code });
         }
         match (takes_buffer(request.code, &request.extra), &request.buffer) {
-            (true, Some(buffer)) => self.check_buffer(request, buffer),
+            (true, Some(buffer)) => Self::check_buffer(request, buffer),
             (true, None) => Err(invalid("the operation needs a buffer")),
             (false, Some(_)) => Err(invalid("the operation takes no buffer")),
             (false, None) => self.check_extra(request),
@@ -142,7 +142,7 @@ where
 
     /// A request with a buffer.
     #[inline(always)]
-    fn check_buffer(&self, request: &Request<Buf>, buffer: &Buf) -> Result<(), Error> {
+    fn check_buffer(request: &Request<Buf>, buffer: &Buf) -> Result<(), Error> {
         match request.code {
             Code::OpenAt | Code::Statx if !buffer.bytes().contains(&0) => {
                 Err(invalid("a path ends with a zero byte"))
@@ -170,10 +170,13 @@ where
                     None => Err(invalid("there is no such registered buffer")),
                 }
             }
-            (Code::RecvMulti, Extra::Group(group)) => match self.groups.get(group) {
-                Some(_) => Ok(()),
-                None => Err(invalid("there is no such group of buffers")),
-            },
+            (Code::RecvMulti, Extra::Group(group)) => {
+                if self.groups.has(group) {
+                    Ok(())
+                } else {
+                    Err(invalid("there is no such group of buffers"))
+                }
+            }
             (Code::Splice, Extra::From { target, .. }) => match target.0 {
                 Place::File(_) => Err(invalid("an adopted file is resolved by the engine")),
                 _ => Ok(()),
@@ -221,7 +224,12 @@ where
         }
         let start = raw.map_or(ptr::null_mut(), |raw| raw.start.as_ptr().cast());
         match request.code {
-            Code::Nop => {}
+            // Vectored operations are written by `submit_vectored`.
+            Code::Nop
+            | Code::ReadVectored
+            | Code::WriteVectored
+            | Code::RecvMessage
+            | Code::SendMessage => {}
             Code::Read | Code::Write => {
                 sqe.offset = number(request.offset);
                 sqe.address = start;
@@ -337,8 +345,6 @@ where
                     sqe.offset = (&raw mut (*side.as_ptr()).answer).cast();
                 }
             }
-            // Made by `encode_vectored`.
-            Code::ReadVectored | Code::WriteVectored | Code::RecvMessage | Code::SendMessage => {}
         }
         sqe
     }

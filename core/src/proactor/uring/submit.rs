@@ -88,12 +88,12 @@ where
             }
         }
         self.in_flight += 1; // INV-URING-2
-        self.ring.push(sqe);
+        let mut queued = self.ring.push(sqe);
         if let Some(limit) = request.timeout {
             let timeout = self.encode_timeout(index, limit, request.link);
-            self.ring.push(timeout);
+            queued = self.ring.push(timeout);
         }
-        if self.ring.queued() >= self.batch && !is_linked(request.link) {
+        if queued >= self.batch && !is_linked(request.link) {
             self.flush_batch();
         }
         Ok(())
@@ -224,12 +224,12 @@ where
             };
         }
         self.in_flight += 1; // INV-URING-2
-        self.ring.push(sqe);
+        let mut queued = self.ring.push(sqe);
         if let Some(limit) = request.timeout {
             let timeout = self.encode_timeout(index, limit, request.link);
-            self.ring.push(timeout);
+            queued = self.ring.push(timeout);
         }
-        if self.ring.queued() >= self.batch && !is_linked(request.link) {
+        if queued >= self.batch && !is_linked(request.link) {
             self.flush_batch();
         }
         Ok(())
@@ -264,7 +264,12 @@ where
     }
 
     /// See [`Backend::push_close`](super::Backend::push_close).
-    pub(super) fn submit_close(&mut self, token: Handle, fd: Fd<K>) -> Result<(), (Error, Fd<K>)> {
+    pub(super) fn submit_close(
+        &mut self,
+        token: Handle,
+        fd: Fd<K>,
+        link: Link,
+    ) -> Result<(), (Error, Fd<K>)> {
         if !self.ring.has_room(1)
             && let Err(error) = self.make_room_now(1)
         {
@@ -281,6 +286,7 @@ where
         self.in_flight += 1; // INV-URING-2
         self.ring.push(Sqe {
             opcode: op::IORING_OP_CLOSE as u8,
+            flags: link_flag(link),
             fd: number,
             user_data: token.raw(),
             ..Sqe::EMPTY
