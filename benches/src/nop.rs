@@ -11,6 +11,8 @@
 
 #![forbid(unsafe_code)]
 
+mod ours;
+
 use std::io;
 
 use crate::sys::crate_ring::CrateRing;
@@ -43,6 +45,10 @@ pub(crate) const WORKLOAD: Workload = Workload {
         System {
             name: "floor",
             set_up: ring::<Bare>,
+        },
+        System {
+            name: "proactor",
+            set_up: ours::proactor,
         },
         System {
             name: "io-uring",

@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+mod ours;
 #[cfg(feature = "runtimes")]
 mod peers;
 
@@ -41,6 +42,10 @@ pub(crate) const WORKLOAD: Workload = Workload {
         System {
             name: "floor-epoll-edge",
             set_up: pingpong::floor::edge,
+        },
+        System {
+            name: "proactor",
+            set_up: ours::proactor,
         },
         System {
             name: "floor-poll-first",

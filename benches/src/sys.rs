@@ -21,6 +21,7 @@ use linux_event_core::place::Zeroed;
 pub(crate) mod crate_ring;
 #[cfg(feature = "libev")]
 pub(crate) mod libev;
+pub(crate) mod proactor;
 pub(crate) mod ring;
 
 /// How many events one wait takes at most, in every system that lets it be chosen.

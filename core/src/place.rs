@@ -14,6 +14,7 @@ use core::cell::UnsafeCell;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use crate::proactor;
 use crate::reactor::Storage;
 use crate::timer::Queue;
 
@@ -64,6 +65,14 @@ pub unsafe trait Zeroed {}
 // tag first (`repr(u8)`), where 0 is a vacant one that holds integers at most: neither `D` nor `P` is there, whatever
 // they are. The test below makes one of zeroes, of types that have no zero, and uses it.
 unsafe impl<D, const W: usize, const T: usize, P> Zeroed for Storage<D, W, T, P> {}
+
+// SAFETY: INV-PSTORE-1: it is a reactor's storage, of which the above holds, two tables of slots with the tag first, where
+// 0 is a vacant one (INV-TABLE-1), so that neither `D` nor `F` is there, and an array of integers. The test below makes
+// one of zeroes, of types that have no zero, and uses it.
+unsafe impl<D, const OPS: usize, const T: usize, P, F> Zeroed
+    for proactor::Storage<D, OPS, T, P, F>
+{
+}
 
 // SAFETY: INV-TIMER-1: an empty queue is all zero bytes; the test below makes one of zeroes and uses it.
 unsafe impl<T, const N: usize> Zeroed for Queue<T, N> {}
@@ -118,6 +127,27 @@ mod tests {
         let watcher = reactor.watch(fd, Interest::READ, data).unwrap();
         assert_eq!(reactor.data(watcher), Some(data));
         assert!(reactor.cancel(watcher) && !reactor.cancel(watcher));
+    }
+
+    #[test]
+    fn a_proactors_storage_of_zeroes_is_an_empty_storage() {
+        /// It has no zero, is aligned to more than anything beside it, and must not be dropped.
+        #[derive(Debug)]
+        #[repr(align(256))]
+        struct Odd(#[allow(dead_code, reason = "for its layout")] core::num::NonZeroU64);
+        impl Drop for Odd {
+            fn drop(&mut self) {
+                unreachable!("there is none");
+            }
+        }
+        type Tables<D> = proactor::Storage<D, 4, 4, Odd, Odd>;
+        let fresh = zeroed_box::<Tables<(Odd, &'static str)>>();
+        assert_eq!(
+            std::format!("{fresh:?}"),
+            "Storage { operations: 0, files: 0, base: Storage { watchers: 0, timers: 0, .. }, .. }"
+        );
+        drop(fresh);
+        drop(zeroed_box::<Tables<core::convert::Infallible>>());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a loop keeps of its callbacks: one slot for each slot of the engine's tables.
 //!
-//! **What.** [`WatchSlot`] belongs to a watcher, [`Slot`] to a subscription or process, [`TimerSlot`] to a timer; all are
-//! found by the handle's index. The engine decides whether a handle is stale; a slot only remembers whose it is.
+//! **What.** [`WatchSlot`] belongs to a watcher, [`Slot`] to a subscription or process, [`TimerSlot`] to a timer,
+//! [`OpCallbacks`] has those of operations; all are found by the handle's index. The engine decides whether a handle is stale; a slot only remembers whose it is.
 //!
 //! **Invariants.** *INV-SLOT-1*: a callback that runs is not in its slot. It is put back if the slot is still its
 //! watcher's, still says that the part has a callback (clearing unsays it), and got no other meanwhile (replacing).
@@ -16,6 +16,7 @@ use linux_event_core::reactor::Ready;
 
 use crate::error::BoxError;
 use crate::event_loop::Loop;
+use crate::proactor::callbacks::OpCallbacks;
 use crate::signals::{Exit, SignalEvent};
 
 type Called = Result<(), BoxError>;
@@ -143,6 +144,7 @@ pub(crate) struct Callbacks<M: crate::Model, S> {
     watches: Vec<WatchSlot<M, S>>,
     slots: Vec<Slot<M, S>>,
     timers: Vec<TimerSlot<M, S>>,
+    pub(crate) ops: OpCallbacks<M, S>,
 }
 
 impl<M: crate::Model, S> Callbacks<M, S> {
@@ -151,6 +153,7 @@ impl<M: crate::Model, S> Callbacks<M, S> {
             watches: Vec::new(),
             slots: Vec::new(),
             timers: Vec::new(),
+            ops: OpCallbacks::new(),
         }
     }
 

@@ -12,6 +12,8 @@
 
 #![forbid(unsafe_code)]
 
+mod kept;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -19,8 +21,8 @@ use std::time::Duration;
 
 use linux_event_core::clock::Instant;
 use linux_event_core::error::Error as LoopError;
-use linux_event_core::handle::{Handle, TimerId, Watcher};
-use linux_event_core::reactor::{Event, Other, Ready, Stats, Step};
+use linux_event_core::handle::{Handle, Op, TimerId, Watcher};
+use linux_event_core::reactor::{Event, Other, Ready, Stats};
 
 use crate::callbacks::{Callbacks, Deferred, MailCallback, WakeCallback};
 use crate::error::{BoxError, Error, Outcome};
@@ -203,13 +205,6 @@ impl<M: Model, S> Loop<M, S> {
                 .is_some_and(|shared| shared.keeps_running(self.wakers_counted))
     }
 
-    /// Calls `callback` in the next turn, without a timer.
-    pub fn defer<R: Outcome>(&mut self, callback: impl FnOnce(&mut Self) -> R + 'static) {
-        self.kept = true;
-        self.deferred
-            .push_back(Box::new(move |this| callback(this).into_result()));
-    }
-
     /// The clock as the last wait read it, if timers were armed (T-1).
     pub fn now(&self) -> Instant {
         self.model.now()
@@ -228,12 +223,19 @@ impl<M: Model, S> Loop<M, S> {
     /// Ends a watcher, timer, subscription or process watch: true once, false after. Its callback is dropped, and
     /// events of it that were fetched already are too (R-6, T-7).
     ///
+    /// Of an operation it asks for the end: who wins the race decides, and either way the operation settles once and its
+    /// callback is called, in a later turn (P-4). True for as long as it has not settled.
+    /// [`detach`](Loop::detach) drops its callback.
+    ///
     /// Signals are the exception: what had arrived for a subscription when the last one of its signal is cancelled is
     /// delivered once more, in the next turn, before the mask is restored (S-3).
     pub fn cancel(&mut self, handle: impl Into<Handle>) -> bool {
         let handle = handle.into();
         if !self.model.cancel(handle) {
             return false;
+        }
+        if Op::from_handle(handle).is_some() {
+            return true; // it settles, and tells of it
         }
         if let Some(timer) = TimerId::from_handle(handle) {
             drop(self.callbacks.vacate_timer(timer));
@@ -266,7 +268,7 @@ impl<M: Model, S> Loop<M, S> {
         self.state
     }
 
-    /// What is being called: a watcher, a timer or a subscription; `None` outside callbacks, and in those of deferred
+    /// What is being called: a watcher, a timer, a subscription or an operation; `None` outside callbacks, and in those of deferred
     /// calls, wakes, mail and exits. A periodic timer's callback ends it with `event_loop.cancel(timer)`.
     ///
     /// ```
@@ -316,6 +318,12 @@ impl<M: Model, S> Loop<M, S> {
                 if let Some(handle) = self.current.take() {
                     self.cancel(handle);
                 }
+                // An operation that goes on, or was submitted again, has lost its callback.
+                if let Some(op) = self.callbacks.ops.take_heir() {
+                    self.model.detach(op);
+                    self.cancel(op);
+                    drop(self.callbacks.ops.vacate(op));
+                }
                 resume_unwind(panic)
             }
         }
@@ -333,11 +341,6 @@ impl<M: Model, S> Loop<M, S> {
         self.stopping
     }
 
-    /// Whether the loop itself has something to deliver: INV-LOOP-3.
-    pub(crate) fn has_kept(&self) -> bool {
-        !self.deferred.is_empty() || self.rest.is_some() || self.wake_due
-    }
-
     /// One turn; true if it was stopped.
     #[inline(always)]
     fn turn(&mut self, timeout: Option<Duration>) -> Result<bool, Error> {
@@ -350,10 +353,8 @@ impl<M: Model, S> Loop<M, S> {
             self.model.wait(timeout)?;
         }
         loop {
-            let called = match self.model.step() {
-                Step::Ready { watcher, ready, .. } => M::dispatch_ready(self, watcher, ready),
-                Step::Other(other) => self.dispatch(other),
-                Step::End => return Ok(false),
+            let Some(called) = M::deliver_next(self) else {
+                return Ok(false);
             };
             if let Err(error) = called {
                 return Err(Error::Callback(error));
@@ -364,35 +365,9 @@ impl<M: Model, S> Loop<M, S> {
         }
     }
 
-    /// Begins a turn without waiting, and delivers what was left over and what was deferred before it.
-    #[cold]
-    #[inline(never)]
-    fn wait_and_deliver_kept(&mut self) -> Result<(), Error> {
-        let deferred = self.deferred.len();
-        self.model.wait(Some(Duration::ZERO))?;
-        let mut called = match self.rest.take() {
-            Some((watcher, ready)) => M::dispatch_ready(self, watcher, ready),
-            None => Ok(()),
-        };
-        for _ in 0..deferred {
-            if called.is_err() || self.stopping {
-                break;
-            }
-            if let Some(callback) = self.deferred.pop_front() {
-                called = callback(self);
-            }
-        }
-        if called.is_ok() && self.wake_due && !self.stopping {
-            self.wake_turn = self.stats().turns;
-            called = self.dispatch_wake();
-        }
-        self.kept = self.has_kept();
-        called.map_err(Error::Callback)
-    }
-
     /// Events that take a second look: those that are no descriptor's, errors, hang-ups, oneshots.
     #[inline(never)]
-    fn dispatch(&mut self, other: Other) -> Result<(), BoxError> {
+    pub(crate) fn dispatch(&mut self, other: Other) -> Result<(), BoxError> {
         let Some(event) = self.model.next_other(other) else {
             return Ok(());
         };
@@ -428,60 +403,6 @@ impl<M: Model, S> Loop<M, S> {
             }),
             _ => Ok(()),
         }
-    }
-
-    fn dispatch_wake(&mut self) -> Result<(), BoxError> {
-        self.wake_due = false;
-        self.waking = true;
-        let called = self.deliver_wake();
-        self.waking = false;
-        // Whoever stops the loop from outside wakes it after having said so: no turn need ask.
-        self.stopping |= self.model.shared().is_some_and(Shared::take_stop);
-        self.kept = self.has_kept();
-        called
-    }
-
-    /// A wake: first the mail that came with it, then the callback.
-    fn deliver_wake(&mut self) -> Result<(), BoxError> {
-        for index in 0..self.mail.len() {
-            let Some(mut callback) = self.mail.get_mut(index).and_then(Option::take) else {
-                continue;
-            };
-            let open = callback(self);
-            if !matches!(open, Ok(false)) {
-                match self.mail.get_mut(index) {
-                    Some(place @ None) => *place = Some(callback),
-                    // It has made another mailbox, which got the place.
-                    _ => self.mail.push(Some(callback)),
-                }
-            }
-            if open.is_err() || self.stopping {
-                self.wake_due = true; // the rest with the next turn
-                return open.map(drop);
-            }
-        }
-        let count = self.model.shared().map_or(0, Shared::take_wakes);
-        if count > 0
-            && let Some(mut callback) = self.on_wake.take()
-        {
-            let called = callback(self, count);
-            self.on_wake.get_or_insert(callback);
-            return called;
-        }
-        Ok(())
-    }
-
-    /// Has the next turn go on with what a stopped callback left of its watcher's event.
-    #[cold]
-    pub(crate) fn keep_rest(&mut self, watcher: Watcher, ready: Ready) {
-        self.rest = Some((watcher, ready));
-        self.kept = true;
-    }
-
-    /// Has the next turn look at the mail again: for a mailbox that was not emptied.
-    pub(crate) fn keep_waking(&mut self) {
-        self.wake_due = true;
-        self.kept = true;
     }
 
     /// A waker for other threads and for signal handlers (W-1). While one is held, the loop runs on: drop it, or see

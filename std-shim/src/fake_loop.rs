@@ -7,6 +7,7 @@ use linux_event_core::sys::{AsRawFd, RawFd};
 use crate::event_loop::Loop;
 use crate::fake::{Fake, FakeFd};
 use crate::model::{LoopBackend, Reactor, private};
+use crate::proactor::Proactor;
 use crate::waker::Shared;
 use crate::watch::Source;
 
@@ -60,6 +61,49 @@ impl<S> Loop<Reactor<Fake>, S> {
     }
 
     /// The fake, to do things with: open, write, close, let time pass.
+    pub fn fake_mut(&mut self) -> &mut Fake {
+        self.model.core.backend_mut()
+    }
+}
+
+impl Loop<Proactor<Fake>> {
+    /// A loop over a new [`Fake`]: the proactor model with no kernel, in virtual time (F-1).
+    ///
+    /// ```
+    /// use linux_event::Loop;
+    ///
+    /// let mut event_loop = Loop::fake_proactor();
+    /// let (reader, writer) = event_loop.fake_mut().pipe()?;
+    /// let reader = event_loop.fake().own(reader);
+    /// let reader = event_loop.adopt_fd(reader)?;
+    /// event_loop.read(reader, Vec::with_capacity(16), |_, completion| {
+    ///     assert_eq!(**completion.into_buffer().unwrap(), *b"hello");
+    /// })?;
+    /// event_loop.fake_mut().write(writer, b"hello")?;
+    /// event_loop.run()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn fake_proactor() -> Self {
+        Self::fake_proactor_with(())
+    }
+}
+
+impl<S> Loop<Proactor<Fake>, S> {
+    /// As [`fake_proactor`](Loop::fake_proactor), with a state that callbacks share.
+    ///
+    /// # Panics
+    /// If there is no memory.
+    pub fn fake_proactor_with(state: S) -> Self {
+        let model = Proactor::new(Fake::new());
+        Self::over(model.expect("a fake has room for every operation"), state)
+    }
+
+    /// The fake.
+    pub fn fake(&self) -> &Fake {
+        self.model.core.backend()
+    }
+
+    /// The fake, to do things with: open, write, close, complete, let time pass.
     pub fn fake_mut(&mut self) -> &mut Fake {
         self.model.core.backend_mut()
     }

@@ -32,6 +32,7 @@
 
 #![deny(unsafe_code)]
 
+mod buffer;
 mod callbacks;
 mod cells;
 mod error;
@@ -42,25 +43,38 @@ mod fd;
 mod mailbox;
 mod make;
 mod model;
+mod proactor;
 mod signals;
 mod timers;
 mod waker;
 mod watch;
 mod zeroed;
 
+pub use buffer::Buffer;
 pub use error::{BoxError, Error, Outcome};
 pub use event_loop::Loop;
+pub use fd::IntoOwnedFd;
 pub use linux_event_core as core;
 pub use linux_event_core::clock::Instant;
 pub use linux_event_core::errno::Errno;
 pub use linux_event_core::error::Error as LoopError;
-pub use linux_event_core::handle::{Handle, ProcessWatch, Subscription, TimerId, Watcher};
+pub use linux_event_core::handle::{
+    File, Handle, Op, ProcessWatch, Subscription, TimerId, Watcher,
+};
 pub use linux_event_core::pid::ExitStatus;
+pub use linux_event_core::proactor::{
+    Counters, FixedBuffer, FixedFile, Group, How, MessageFlags, Payload, PollEvents, RefusedChain,
+    Request, Shutdown, Stat, Target, VectoredRequest, Vectors, op,
+};
 pub use linux_event_core::reactor::{Interest, Mode, Ready, Stats};
 pub use linux_event_core::signal::{Signal, SignalSet};
 pub use mailbox::{SendError, Sender};
 pub use make::Epoll;
 pub use model::{LoopBackend, Model, Reactor, TIMERS_MAX, WATCHERS_MAX};
+pub use proactor::{
+    Completion, Member, OPERATIONS_MAX, OpState, Proactor, ProactorBackend, Refused, RefusedFd,
+    RefusedVectors, Uring,
+};
 pub use signals::{Exit, SignalEvent, Signals};
 pub use waker::{Shared, Waker};
 pub use watch::{Source, Watch};

@@ -1,22 +1,24 @@
 //! The execution models: what a loop is made over.
 //!
 //! **What.** [`Model`] is what every model can do (time, signals, processes, turns); a loop has it whatever its model.
-//! [`Reactor`] is readiness, over epoll or over the fake. What only one model can do is a method of a loop of that
-//! model, so that asking another for it does not compile.
+//! [`Reactor`] is readiness, over epoll or over the fake; [`Proactor`](crate::Proactor) is completion. What only one model
+//! can do is a method of a loop of that model, so that asking another for it does not compile.
 //!
 //! **Why this shape.** A sealed trait of plain delegation: no `dyn`, nothing to configure at run time.
 
 #![forbid(unsafe_code)]
 
+use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
 
 use linux_event_core::clock::Instant;
 use linux_event_core::error::Error;
-use linux_event_core::handle::{Handle, ProcessWatch, Subscription, TimerId};
-use linux_event_core::reactor::{self, Backend, Event, Other, Stats, Step, Storage};
+use linux_event_core::handle::{Handle, Op, ProcessWatch, Subscription, TimerId, Watcher};
+use linux_event_core::reactor::{self, Backend, Event, Other, Ready, Stats, Step, Storage};
 use linux_event_core::signal::SignalSet;
 
+use crate::error::BoxError;
 use crate::waker::Shared;
 use crate::zeroed::zeroed_box;
 
@@ -56,10 +58,13 @@ pub trait LoopBackend: Backend + private::Sealed {
 
 /// What every model can do. Sealed: models are this crate's.
 pub trait Model: Sized + private::Sealed {
+    /// What came of an operation; there is none where there are no operations.
+    type Completion;
     #[doc(hidden)]
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Error>;
+    /// Delivers the next event of the turn; `None` if that is over.
     #[doc(hidden)]
-    fn step(&mut self) -> Step<()>;
+    fn deliver_next<S>(event_loop: &mut crate::Loop<Self, S>) -> Option<Result<(), BoxError>>;
     #[doc(hidden)]
     fn next_other(&mut self, other: Other) -> Option<Event<()>>;
     #[doc(hidden)]
@@ -97,10 +102,17 @@ pub trait Model: Sized + private::Sealed {
     /// What an event of a descriptor does; only the reactor has such.
     #[doc(hidden)]
     fn dispatch_ready<S>(
-        event_loop: &mut crate::Loop<Self, S>,
-        watcher: linux_event_core::handle::Watcher,
-        ready: linux_event_core::reactor::Ready,
-    ) -> Result<(), crate::error::BoxError>;
+        _event_loop: &mut crate::Loop<Self, S>,
+        _watcher: Watcher,
+        _ready: Ready,
+    ) -> Result<(), BoxError> {
+        Ok(())
+    }
+    /// Lets an operation end without telling; only the proactor has such.
+    #[doc(hidden)]
+    fn detach(&mut self, _op: Op) -> bool {
+        false
+    }
     #[doc(hidden)]
     fn shared(&self) -> Option<&Shared>;
 }
@@ -108,14 +120,20 @@ pub trait Model: Sized + private::Sealed {
 impl<B: LoopBackend> private::Sealed for Reactor<B> {}
 
 impl<B: LoopBackend> Model for Reactor<B> {
+    type Completion = Infallible;
+
     #[inline(always)]
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
         self.core.wait(timeout)
     }
 
     #[inline(always)]
-    fn step(&mut self) -> Step<()> {
-        self.core.step()
+    fn deliver_next<S>(event_loop: &mut crate::Loop<Self, S>) -> Option<Result<(), BoxError>> {
+        Some(match event_loop.model.core.step() {
+            Step::Ready { watcher, ready, .. } => event_loop.dispatch_ready(watcher, ready),
+            Step::Other(other) => event_loop.dispatch(other),
+            Step::End => return None,
+        })
     }
 
     #[inline(always)]
@@ -191,9 +209,9 @@ impl<B: LoopBackend> Model for Reactor<B> {
     #[inline(always)]
     fn dispatch_ready<S>(
         event_loop: &mut crate::Loop<Self, S>,
-        watcher: linux_event_core::handle::Watcher,
-        ready: linux_event_core::reactor::Ready,
-    ) -> Result<(), crate::error::BoxError> {
+        watcher: Watcher,
+        ready: Ready,
+    ) -> Result<(), BoxError> {
         event_loop.dispatch_ready(watcher, ready)
     }
 

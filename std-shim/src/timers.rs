@@ -24,7 +24,7 @@ impl<M: Model, S> Loop<M, S> {
         callback: impl FnOnce(&mut Self) -> R + 'static,
     ) -> Result<TimerId, Error> {
         let timer = self.model.after(delay)?;
-        Ok(self.install(timer, once(callback)))
+        Ok(self.install_timer(timer, once(callback)))
     }
 
     /// Calls `callback` once, at `deadline`; a deadline in the past is the next turn (T-2).
@@ -37,7 +37,7 @@ impl<M: Model, S> Loop<M, S> {
         callback: impl FnOnce(&mut Self) -> R + 'static,
     ) -> Result<TimerId, Error> {
         let timer = self.model.at(deadline)?;
-        Ok(self.install(timer, once(callback)))
+        Ok(self.install_timer(timer, once(callback)))
     }
 
     /// Calls `callback` after every `period`, first one period from now, with the number of periods that have passed:
@@ -51,7 +51,7 @@ impl<M: Model, S> Loop<M, S> {
         callback: impl FnMut(&mut Self, u64) -> R + 'static,
     ) -> Result<TimerId, Error> {
         let timer = self.model.every(period)?;
-        Ok(self.install(timer, again(callback)))
+        Ok(self.install_timer(timer, again(callback)))
     }
 
     /// As [`every`](Self::every), first at `first`.
@@ -65,7 +65,7 @@ impl<M: Model, S> Loop<M, S> {
         callback: impl FnMut(&mut Self, u64) -> R + 'static,
     ) -> Result<TimerId, Error> {
         let timer = self.model.every_from(first, period)?;
-        Ok(self.install(timer, again(callback)))
+        Ok(self.install_timer(timer, again(callback)))
     }
 
     /// Moves a timer to `deadline`. False if it is gone.
@@ -83,7 +83,7 @@ impl<M: Model, S> Loop<M, S> {
         self.model.next_deadline()
     }
 
-    fn install(&mut self, timer: TimerId, callback: TimerCallback<M, S>) -> TimerId {
+    fn install_timer(&mut self, timer: TimerId, callback: TimerCallback<M, S>) -> TimerId {
         drop(self.callbacks.fill_timer(timer, callback));
         timer
     }

@@ -38,8 +38,7 @@ where
     }
 
     fn cancel_operation(&mut self, handle: Handle) -> bool {
-        let operations = &mut self.tables().operations;
-        let Some(entry) = operations.get(handle) else {
+        let Some(entry) = self.tables().operations.get(handle).copied() else {
             return false;
         };
         // The file that it waits for settles first; it closes whatever is said.
@@ -47,18 +46,23 @@ where
             return true;
         }
         let mut first = handle;
-        let mut previous = entry.previous;
+        let mut previous = self.tangle(handle, entry.state).previous;
         while let Some(index) = previous.checked_sub(1)
-            && let Some((before, entry)) = operations.at(index)
+            && let Some((before, entry)) = self.tables_ref().operations.at(index)
         {
-            (first, previous) = (before, entry.previous);
+            first = before;
+            previous = self.tangle(before, entry.state).previous;
         }
         let mut member = Some(first);
-        while let Some(handle) = member
-            && let Some(entry) = operations.get_mut(handle)
-        {
+        while let Some(handle) = member {
+            let tables = self.tables();
+            let Some(entry) = tables.operations.get_mut(handle) else {
+                break;
+            };
             entry.state |= State::CANCELLED;
-            let next = entry.next.checked_sub(1);
+            let state = entry.state;
+            let next = self.tangle(handle, state).next.checked_sub(1);
+            let operations = &self.tables_ref().operations;
             member = next.and_then(|index| operations.at(index).map(|(next, _)| next));
         }
         self.ask(first);

@@ -139,6 +139,11 @@ impl Code {
 pub struct FixedFile(pub(crate) u32);
 
 impl FixedFile {
+    /// The slot with this index: refused when it is used, if it is empty.
+    pub const fn new(index: u32) -> Self {
+        Self(index)
+    }
+
     /// The slot's index.
     pub const fn index(self) -> u32 {
         self.0

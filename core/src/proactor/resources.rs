@@ -42,10 +42,12 @@ where
         if !self.is_owner() {
             return Err(Error::Forked);
         }
-        let is_used = |(_, entry): (_, &super::storage::Entry<D>)| {
-            entry.code == Code::RecvMulti && entry.resource == group.id()
+        let tables = self.tables_ref();
+        let is_used = |(handle, entry): (crate::handle::Handle, &super::storage::Entry<D>)| {
+            entry.code == Code::RecvMulti
+                && tables.tangles[handle.index() as usize].resource == group.id()
         };
-        if self.tables().operations.iter().any(is_used) {
+        if tables.operations.iter().any(is_used) {
             return Err(Error::Busy);
         }
         self.base.backend.withdraw(group)

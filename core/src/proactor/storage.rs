@@ -19,7 +19,7 @@ use core::marker::PhantomData;
 use super::operation::{Code, Place, Target};
 use crate::handle::Op;
 use crate::reactor;
-use crate::sys::Fd;
+use crate::sys::{AsRawFd, Fd, RawFd};
 use crate::table::Table;
 
 bitflags::bitflags! {
@@ -36,35 +36,98 @@ bitflags::bitflags! {
         const UNCOUNTED = 8;
         /// Closes a file, and waits until nothing is in flight on it (P-15).
         const CLOSING = 16;
-        /// Has more to do at its end than to be delivered: it uses files or a registered buffer, or is in a chain.
+        /// Has a [`Tangle`]: it works on two files, uses registered memory, or is in a chain.
         const ENTANGLED = 32;
     }
 }
 
-/// An operation under way.
-#[derive(Debug)]
+/// An operation under way: what each one has.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Entry<D> {
     pub(super) state: State,
     pub(super) code: Code,
+    /// Index + 1 of the file that it works on; 0 for none.
+    pub(super) file: u32,
+    pub(super) data: D,
+}
+
+/// What few operations have; means something for those that are [`State::ENTANGLED`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tangle {
     /// The group or registered buffer that it uses, if its code says so.
     pub(super) resource: u16,
-    pub(super) data: D,
-    /// Index + 1 of the files that it works on; 0 for none.
-    pub(super) files: [u32; 2],
+    /// Index + 1 of the second file that it works on; 0 for none.
+    pub(super) second: u32,
     /// Index + 1 of its neighbours in a chain; 0 for none. A predecessor that has settled is none.
     pub(super) previous: u32,
     pub(super) next: u32,
 }
 
+impl Tangle {
+    /// Of an operation that depends on nobody: all zeroes.
+    pub(super) const NONE: Self = Self {
+        resource: 0,
+        second: 0,
+        previous: 0,
+        next: 0,
+    };
+}
+
 /// An adopted descriptor.
 #[derive(Debug)]
 pub(super) struct OpenFile<F> {
+    /// Operations in flight on it, and [`CLOSING`](Self::CLOSING).
+    uses: u32,
+    /// The descriptor's own.
+    pub(super) number: RawFd,
     /// `None` once the backend has it, to close it at the end of a chain.
     pub(super) fd: Option<F>,
-    /// Operations in flight on it.
-    pub(super) uses: u32,
     /// The operation that closes it when nothing is in flight any more.
     pub(super) closing: Option<Op>,
+}
+
+impl<F: AsRawFd> OpenFile<F> {
+    /// In `uses`: it takes no operation any more.
+    const CLOSING: u32 = 1 << 31;
+
+    pub(super) fn new(fd: F) -> Self {
+        Self {
+            uses: 0,
+            number: fd.as_raw_fd(),
+            fd: Some(fd),
+            closing: None,
+        }
+    }
+
+    /// Whether operations can be submitted on it.
+    #[inline(always)]
+    pub(super) fn is_open(&self) -> bool {
+        self.uses < Self::CLOSING
+    }
+
+    /// One operation more.
+    #[inline(always)]
+    pub(super) fn begin_use(&mut self) {
+        self.uses += 1;
+    }
+
+    /// One operation less; true if that was the last one before it is closed.
+    #[inline(always)]
+    pub(super) fn end_use(&mut self) -> bool {
+        self.uses -= 1;
+        self.uses == Self::CLOSING
+    }
+
+    /// Operations in flight on it.
+    pub(super) fn uses(&self) -> u32 {
+        self.uses & !Self::CLOSING
+    }
+
+    /// `op` closes it; `None` takes that back.
+    pub(super) fn set_closing(&mut self, op: Option<Op>) {
+        self.closing = op;
+        self.uses = self.uses() | if op.is_some() { Self::CLOSING } else { 0 };
+    }
 }
 
 /// The key of an operation without a descriptor.
@@ -89,6 +152,7 @@ pub struct Storage<D, const OPS: usize, const T: usize, P = Fd, F = Fd> {
     pub(super) base: reactor::Storage<D, OPS, T, P>,
     pub(super) operations: Table<Entry<D>, OPS>,
     pub(super) files: Table<OpenFile<F>, OPS>,
+    pub(super) tangles: [Tangle; OPS],
     /// INV-PSTORE-2.
     pub(super) keys: [i32; OPS],
 }
@@ -100,6 +164,7 @@ impl<D, const OPS: usize, const T: usize, P, F> Storage<D, OPS, T, P, F> {
             base: reactor::Storage::new(),
             operations: Table::new(),
             files: Table::new(),
+            tangles: [Tangle::NONE; OPS],
             keys: [0; OPS],
         }
     }

@@ -1,5 +1,7 @@
 //! A vector that operations can own, and that tells whether it was dropped.
 
+#![allow(dead_code, reason = "each test file uses its own part of this one")]
+
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::Arc;

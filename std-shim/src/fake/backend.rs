@@ -18,6 +18,7 @@ use linux_event_core::sys::RawFd;
 use super::bits::{EDGE, IN};
 use super::interest::InterestList;
 use super::machine::{FileId, SIGNALS, TIMER as TIMER_FILE, WAKES};
+use super::operations::enter_error;
 use super::{Fake, FakeProcess};
 
 impl Fake {
@@ -25,7 +26,7 @@ impl Fake {
     fn control(&mut self, method: &'static str, fd: RawFd) -> Result<FileId, Errno> {
         self.touch(method);
         self.counts.controls += 1;
-        self.fail(Call::EpollCtl)?;
+        self.fail_call(Call::EpollCtl)?;
         let file = self.machine.file(fd)?;
         if self.machine.is_pollable(file) {
             Ok(file)
@@ -36,7 +37,7 @@ impl Fake {
 
     /// As `Epoll`: one signalfd, opened when the first signal is subscribed to.
     fn change_signals(&mut self, set: SignalSet) -> Result<(), Error> {
-        self.fail(Call::Signalfd)
+        self.fail_call(Call::Signalfd)
             .map_err(|errno| Error::from_call(Call::Signalfd, errno))?;
         self.machine.signals.subscribed = set;
         if self.machine.signals.is_open {
@@ -47,6 +48,30 @@ impl Fake {
             self.register_own(SIGNALS, IN, SIGNAL.raw());
         }
         Ok(())
+    }
+}
+
+impl Fake {
+    /// Whether a signal handler is to interrupt this wait.
+    fn is_interrupted(&mut self) -> bool {
+        let is_interrupted = self.interrupts_next > 0;
+        self.interrupts_next -= u32::from(is_interrupted);
+        is_interrupted
+    }
+
+    /// A wait of a proactor: hands over what is queued, then waits. One that is interrupted has handed it over.
+    fn enter(&mut self, deadline: Option<Instant>, timeout: Option<Duration>) -> Result<(), Error> {
+        self.operations.count_enter();
+        let is_interrupted = match self.fail_call(Call::IoUringEnter) {
+            Ok(()) => self.is_interrupted(),
+            Err(Errno::EINTR) => true,
+            Err(errno) => return Err(enter_error(errno)),
+        };
+        self.take_queue();
+        if is_interrupted {
+            return Ok(());
+        }
+        self.pass_until_ready(deadline, timeout)
     }
 }
 
@@ -80,7 +105,7 @@ impl Backend for Fake {
 
     fn rebuild(&mut self) -> Result<(), Error> {
         self.touch("rebuild");
-        self.fail(Call::EpollCreate)
+        self.fail_call(Call::EpollCreate)
             .map_err(|errno| Error::from_call(Call::EpollCreate, errno))?;
         self.counts.rebuilds += 1;
         self.interest = InterestList::default();
@@ -96,16 +121,15 @@ impl Backend for Fake {
         self.touch("wait");
         self.batch.clear();
         self.counts.waits += 1;
-        match self.fail(Call::EpollWait) {
-            Ok(()) => {}
-            Err(Errno::EINTR) => return Ok(()),
-            Err(errno) => return Err(Error::from_call(Call::EpollWait, errno)),
+        if self.operations.is_used() {
+            return self.enter(deadline, timeout);
         }
-        if self.interrupts_next > 0 {
-            self.interrupts_next -= 1;
-            return Ok(());
+        match self.fail_call(Call::EpollWait) {
+            Ok(()) if self.is_interrupted() => Ok(()),
+            Ok(()) => self.pass_until_ready(deadline, timeout),
+            Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(Error::from_call(Call::EpollWait, errno)),
         }
-        self.pass_until_ready(deadline, timeout)
     }
 
     fn next(&mut self) -> Option<Report> {
@@ -113,12 +137,12 @@ impl Backend for Fake {
     }
 
     fn has_next(&self) -> bool {
-        !self.batch.is_empty()
+        !self.batch.is_empty() || self.operations.has_visible()
     }
 
     fn arm(&mut self, deadline: Option<Instant>) -> Result<(), Error> {
         self.touch("arm");
-        self.fail(Call::TimerfdSettime)
+        self.fail_call(Call::TimerfdSettime)
             .map_err(|errno| Error::from_call(Call::TimerfdSettime, errno))?;
         self.set_armed(deadline);
         Ok(())
@@ -136,7 +160,7 @@ impl Backend for Fake {
         let added = set.difference(before);
         let removed = before.difference(set);
         if !added.is_empty() {
-            self.fail(Call::Sigprocmask)
+            self.fail_call(Call::Sigprocmask)
                 .map_err(|errno| Error::from_call(Call::Sigprocmask, errno))?;
             let signals = &mut self.machine.signals;
             let newly_blocked = added.difference(signals.mask);
@@ -160,7 +184,7 @@ impl Backend for Fake {
     fn take_signals(&mut self, counts: &mut SignalCounts) -> Result<(), Error> {
         self.touch("take_signals");
         if self.machine.signals.is_open {
-            self.fail(Call::Signalfd)
+            self.fail_call(Call::Signalfd)
                 .map_err(|errno| Error::from_call(Call::Signalfd, errno))?;
             self.machine.signals.take(counts);
         }
@@ -169,7 +193,7 @@ impl Backend for Fake {
 
     fn open_process(&mut self, pid: i32) -> Result<FakeProcess, Error> {
         self.touch("open_process");
-        let opened = match self.fail(Call::PidfdOpen) {
+        let opened = match self.fail_call(Call::PidfdOpen) {
             Ok(()) => self.machine.open_process(pid),
             Err(errno) => Err(errno),
         };
@@ -184,7 +208,7 @@ impl Backend for Fake {
         reap: bool,
     ) -> Result<Option<ExitStatus>, Errno> {
         self.touch("process_status");
-        self.fail(Call::Waitid)?;
+        self.fail_call(Call::Waitid)?;
         let pid = self.machine.process(process.number)?;
         let status = self.machine.processes.status(pid, reap)?;
         if reap {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use linux_event_core::errno::Errno;
+use linux_event_core::proactor::How;
 use linux_event_core::sys::AsRawFd;
 
 use super::{Fake, FakeFd};
@@ -38,7 +39,7 @@ impl Fake {
         self.machine.eventfd().map(FakeFd)
     }
 
-    /// An empty regular file, which can't be polled. It swallows what is written.
+    /// An empty regular file without a name, to read and write; it can't be polled.
     ///
     /// # Errors
     /// EMFILE.
@@ -54,7 +55,8 @@ impl Fake {
     /// for an eventfd and fewer than 8 bytes; EBADF.
     pub fn read(&mut self, fd: impl AsRawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
         self.settle();
-        let count = self.machine.read(fd.as_raw_fd(), buffer);
+        let file = self.machine.file(fd.as_raw_fd())?;
+        let count = self.machine.read(file, buffer, None);
         self.hear();
         count
     }
@@ -65,7 +67,8 @@ impl Fake {
     /// EAGAIN when there is no room; EPIPE when nobody can read; EINVAL for an eventfd and fewer than 8 bytes; EBADF.
     pub fn write(&mut self, fd: impl AsRawFd, buffer: &[u8]) -> Result<usize, Errno> {
         self.settle();
-        let count = self.machine.write(fd.as_raw_fd(), buffer);
+        let file = self.machine.file(fd.as_raw_fd())?;
+        let count = self.machine.write(file, buffer, None);
         self.hear();
         count
     }
@@ -73,10 +76,11 @@ impl Fake {
     /// Shuts down the writing side of a socket: the peer reads the end (`shutdown(2)`).
     ///
     /// # Errors
-    /// ENOTSOCK, EBADF.
+    /// ENOTSOCK, ENOTCONN, EBADF.
     pub fn shutdown_write(&mut self, fd: impl AsRawFd) -> Result<(), Errno> {
         self.settle();
-        let done = self.machine.shutdown_write(fd.as_raw_fd());
+        let file = self.machine.file(fd.as_raw_fd())?;
+        let done = self.machine.shutdown(file, How::Write);
         self.hear();
         done
     }
@@ -98,7 +102,8 @@ impl Fake {
     /// # Errors
     /// ENOTSOCK, EBADF.
     pub fn reset(&mut self, fd: impl AsRawFd) -> Result<(), Errno> {
-        self.machine.reset_on_close(fd.as_raw_fd())?;
+        let file = self.machine.file(fd.as_raw_fd())?;
+        self.machine.reset_on_close(file)?;
         self.close(fd)
     }
 

@@ -3,11 +3,13 @@
 //! **What.** [`Machine`] does what system calls on descriptors do, says what each open file is ready for, and notes
 //! which files changed, for the interest list to hear.
 //!
-//! **Invariants.** *INV-MACHINE-1*: a file is in `files` exactly while a number leads to it, the three of the backend's
-//! own apart, and `descriptors` is how many do.
+//! **Invariants.** *INV-MACHINE-1*: a file is in `files` exactly while something holds it, and `holders` is how much does:
+//! numbers that lead to it, operations in flight, registered slots, the backlog of a listener; the three of the backend's
+//! own are held for ever.
 //!
 //! **Why this shape.** Registrations belong to open files, not to numbers; keeping the two apart, as Linux does, makes
-//! duplicates, reuse and orphans come out right without a line written for them.
+//! duplicates, reuse and orphans come out right without a line written for them. What sockets and regular files do is in
+//! `network`, `datagrams` and `regular`.
 
 #![forbid(unsafe_code)]
 
@@ -16,10 +18,13 @@ use std::collections::BTreeMap;
 use linux_event_core::errno::Errno;
 use linux_event_core::sys::RawFd;
 
-use super::bits::{ERR, IN, OUT, PRI};
+use super::bits::{ERR, HUP, IN, OUT};
+use super::datagrams::Datagram;
+use super::network::{Network, Unconnected};
 use super::numbers::Numbers;
-use super::objects::{Pipe, Socket};
+use super::objects::{Listener, Pipe, Socket};
 use super::processes::Processes;
+use super::regular::{FileSystem, OpenRegular};
 use super::signals::Signals;
 
 /// An open file, for ever: ids are not used again.
@@ -44,18 +49,29 @@ pub(super) const fn is_own(file: FileId) -> bool {
 pub(super) enum Notice {
     /// The file changed; for what, or 0.
     Changed(FileId, u32),
-    /// Its last descriptor was closed.
+    /// A connection may be tried again. Nobody who polls the listener is told.
+    Room(FileId),
+    /// A process ended.
+    Exited(i32),
+    /// Nothing holds the file any more.
     Gone(FileId),
 }
 
 #[derive(Debug)]
-enum Object {
+pub(super) enum Object {
     /// The pipe's id is its reader's.
     PipeReader(FileId),
     PipeWriter(FileId),
+    /// A connection.
     Socket(Socket),
+    /// A stream socket that is neither connected nor listens.
+    Unconnected(Unconnected),
+    Listener(Listener),
+    Datagram(Datagram),
     Counter(u64),
-    Regular,
+    Regular(OpenRegular),
+    /// A directory, by its path.
+    Directory(Vec<u8>),
     Process(i32),
     Signals,
     Timer {
@@ -66,7 +82,8 @@ enum Object {
 #[derive(Debug)]
 struct OpenFile {
     object: Object,
-    descriptors: usize,
+    /// INV-MACHINE-1.
+    holders: usize,
 }
 
 #[derive(Debug)]
@@ -75,9 +92,11 @@ pub(super) struct Machine {
     pipes: BTreeMap<FileId, Pipe>,
     pub(super) numbers: Numbers,
     next_file: FileId,
+    pub(super) network: Network,
+    pub(super) disk: FileSystem,
     pub(super) processes: Processes,
     pub(super) signals: Signals,
-    notices: Vec<Notice>,
+    pub(super) notices: Vec<Notice>,
 }
 
 impl Machine {
@@ -87,21 +106,14 @@ impl Machine {
             (SIGNALS, Object::Signals),
             (TIMER, Object::Timer { expired: false }),
         ];
-        let own = own.map(|(id, object)| {
-            let descriptors = 1;
-            (
-                id,
-                OpenFile {
-                    object,
-                    descriptors,
-                },
-            )
-        });
+        let own = own.map(|(id, object)| (id, OpenFile { object, holders: 1 }));
         Self {
             files: BTreeMap::from(own),
             pipes: BTreeMap::new(),
             numbers: Numbers::new(),
             next_file: FIRST_FILE,
+            network: Network::default(),
+            disk: FileSystem::default(),
             processes: Processes::new(),
             signals: Signals::default(),
             notices: Vec::new(),
@@ -116,18 +128,31 @@ impl Machine {
     /// Whether a file can be polled.
     pub(super) fn is_pollable(&self, file: FileId) -> bool {
         !matches!(
-            self.files.get(&file),
-            Some(OpenFile {
-                object: Object::Regular,
-                ..
-            })
+            self.object(file),
+            Some(Object::Regular(_) | Object::Directory(_))
         )
     }
 
     /// Whether `number` is the only one that leads to its file.
     pub(super) fn sole_file(&self, number: RawFd) -> Option<FileId> {
         let file = self.file(number).ok()?;
-        (self.files.get(&file)?.descriptors == 1).then_some(file)
+        (self.files.get(&file)?.holders == 1).then_some(file)
+    }
+
+    pub(super) fn object(&self, file: FileId) -> Option<&Object> {
+        self.files.get(&file).map(|open| &open.object)
+    }
+
+    pub(super) fn object_mut(&mut self, file: FileId) -> Option<&mut Object> {
+        self.files.get_mut(&file).map(|open| &mut open.object)
+    }
+
+    /// Both ends of the pipe that `file` is an end of.
+    pub(super) fn pipe_of(&self, file: FileId) -> Option<&Pipe> {
+        match self.object(file)? {
+            Object::PipeReader(id) | Object::PipeWriter(id) => self.pipes.get(id),
+            _ => None,
+        }
     }
 
     pub(super) fn take_notices(&mut self) -> Vec<Notice> {
@@ -136,20 +161,24 @@ impl Machine {
 
     /// What a file is ready for now: its `poll`.
     pub(super) fn state(&self, file: FileId) -> u32 {
-        let Some(OpenFile { object, .. }) = self.files.get(&file) else {
+        let Some(object) = self.object(file) else {
             return 0;
         };
         match object {
             Object::PipeReader(pipe) => self.pipes.get(pipe).map_or(0, Pipe::reader_state),
             Object::PipeWriter(pipe) => self.pipes.get(pipe).map_or(0, Pipe::writer_state),
             Object::Socket(socket) => socket.state(),
+            Object::Unconnected(_) => OUT | HUP,
+            Object::Listener(listener) => listener.state(),
+            Object::Datagram(datagram) => datagram.state(),
             Object::Counter(count) => {
                 let readable = if *count > 0 { IN } else { 0 };
                 let writable = if *count < u64::MAX - 1 { OUT } else { 0 };
                 let overflowed = if *count == u64::MAX { ERR } else { 0 };
                 readable | writable | overflowed
             }
-            Object::Regular => 0,
+            // What a poll says of a file that has no say in it.
+            Object::Regular(_) | Object::Directory(_) => IN | OUT,
             Object::Process(pid) => self.processes.state(*pid),
             Object::Signals => self.signals.state(),
             Object::Timer { expired } => u32::from(*expired) * IN,
@@ -170,17 +199,35 @@ impl Machine {
     pub(super) fn socketpair(&mut self) -> Result<(RawFd, RawFd), Errno> {
         self.numbers.check_room(2)?;
         let id = self.next_file;
-        let one = self.open(Object::Socket(Socket::new(id + 1)))?;
-        let other = self.open(Object::Socket(Socket::new(id)))?;
+        let one = self.open(Object::Socket(Socket::pair(id + 1)))?;
+        let other = self.open(Object::Socket(Socket::pair(id)))?;
         Ok((one, other))
+    }
+
+    /// Whether a file is a socket.
+    pub(super) fn is_socket(&self, file: FileId) -> bool {
+        matches!(
+            self.object(file),
+            Some(
+                Object::Socket(_)
+                    | Object::Unconnected(_)
+                    | Object::Listener(_)
+                    | Object::Datagram(_)
+            )
+        )
+    }
+
+    /// Whether two files are ends of one pipe.
+    pub(super) fn is_same_pipe(&self, one: FileId, other: FileId) -> bool {
+        let pipe = |file| match self.object(file) {
+            Some(Object::PipeReader(id) | Object::PipeWriter(id)) => Some(*id),
+            _ => None,
+        };
+        pipe(one).is_some() && pipe(one) == pipe(other)
     }
 
     pub(super) fn eventfd(&mut self) -> Result<RawFd, Errno> {
         self.open(Object::Counter(0))
-    }
-
-    pub(super) fn regular_file(&mut self) -> Result<RawFd, Errno> {
-        self.open(Object::Regular)
     }
 
     pub(super) fn open_process(&mut self, pid: i32) -> Result<RawFd, Errno> {
@@ -190,11 +237,8 @@ impl Machine {
 
     /// The process behind a descriptor.
     pub(super) fn process(&self, number: RawFd) -> Result<i32, Errno> {
-        match self.files.get(&self.file(number)?) {
-            Some(OpenFile {
-                object: Object::Process(pid),
-                ..
-            }) => Ok(*pid),
+        match self.object(self.file(number)?) {
+            Some(Object::Process(pid)) => Ok(*pid),
             _ => Err(Errno::EBADF),
         }
     }
@@ -207,12 +251,13 @@ impl Machine {
             .filter(|(_, file)| matches!(file.object, Object::Process(watched) if watched == pid));
         self.notices
             .extend(watching.map(|(&file, _)| Notice::Changed(file, 0)));
+        self.notices.push(Notice::Exited(pid));
     }
 
     pub(super) fn dup(&mut self, number: RawFd) -> Result<RawFd, Errno> {
         let file = self.file(number)?;
         self.numbers.check_room(1)?;
-        self.count_descriptor(file);
+        self.hold(file);
         Ok(self.numbers.take_lowest(file))
     }
 
@@ -222,7 +267,7 @@ impl Machine {
         self.numbers.check_range(target)?;
         if number != target {
             let _ = self.close(target);
-            self.count_descriptor(file);
+            self.hold(file);
             self.numbers.take(target, file);
         }
         Ok(())
@@ -230,38 +275,43 @@ impl Machine {
 
     pub(super) fn close(&mut self, number: RawFd) -> Result<(), Errno> {
         let file = self.numbers.give_back(number)?;
+        self.let_go(file);
+        Ok(())
+    }
+
+    /// Opens a file under the lowest number.
+    pub(super) fn open(&mut self, object: Object) -> Result<RawFd, Errno> {
+        self.numbers.check_room(1)?;
+        let id = self.make(object);
+        Ok(self.numbers.take_lowest(id))
+    }
+
+    /// Makes a file that one holder has already.
+    pub(super) fn make(&mut self, object: Object) -> FileId {
+        let id = self.next_file;
+        self.next_file += 1;
+        self.files.insert(id, OpenFile { object, holders: 1 });
+        id
+    }
+
+    /// Something more holds `file` (INV-MACHINE-1).
+    pub(super) fn hold(&mut self, file: FileId) {
+        if let Some(open) = self.files.get_mut(&file) {
+            open.holders += 1;
+        }
+    }
+
+    /// Something holds `file` no more; who is the last ends it.
+    pub(super) fn let_go(&mut self, file: FileId) {
         let Some(open) = self.files.get_mut(&file) else {
-            return Ok(());
+            return;
         };
-        open.descriptors -= 1;
-        if open.descriptors == 0
+        open.holders -= 1;
+        if open.holders == 0
             && let Some(closed) = self.files.remove(&file)
         {
             self.notices.push(Notice::Gone(file));
             self.release(file, closed.object);
-        }
-        Ok(())
-    }
-
-    fn open(&mut self, object: Object) -> Result<RawFd, Errno> {
-        self.numbers.check_room(1)?;
-        let id = self.next_file;
-        self.next_file += 1;
-        let descriptors = 1;
-        self.files.insert(
-            id,
-            OpenFile {
-                object,
-                descriptors,
-            },
-        );
-        Ok(self.numbers.take_lowest(id))
-    }
-
-    /// Another number is about to lead to `file`.
-    fn count_descriptor(&mut self, file: FileId) {
-        if let Some(open) = self.files.get_mut(&file) {
-            open.descriptors += 1;
         }
     }
 
@@ -283,48 +333,21 @@ impl Machine {
                     None => drop(self.pipes.remove(&id)),
                 }
             }
-            Object::Socket(mut socket) => {
-                let reset = socket.has_unread() || socket.resets;
-                let charges = socket.flush();
-                let peer = socket.peer;
-                if let Some(other) = self.socket_mut(peer) {
-                    other.read_closed = true;
-                    other.write_closed = true;
-                    if reset {
-                        other.error = Some(Errno::ECONNRESET);
-                    }
-                    self.notices.push(Notice::Changed(peer, 0));
-                    self.release_charges(peer, charges);
-                }
-            }
+            Object::Socket(socket) => self.hang_up(file, socket),
+            Object::Unconnected(_) | Object::Datagram(_) => self.network.unbind(file),
+            Object::Listener(listener) => self.stop_listening(file, listener),
+            Object::Regular(regular) => self.disk.forget(regular.inode),
             _ => {}
         }
     }
 
-    fn socket_mut(&mut self, file: FileId) -> Option<&mut Socket> {
-        match self.files.get_mut(&file) {
-            Some(OpenFile {
-                object: Object::Socket(socket),
-                ..
-            }) => Some(socket),
-            _ => None,
-        }
-    }
-
-    /// Segments that `sender` sent were read or thrown away.
-    fn release_charges(&mut self, sender: FileId, charges: Vec<usize>) {
-        for charge in charges {
-            if self
-                .socket_mut(sender)
-                .is_some_and(|sender| sender.release(charge))
-            {
-                self.notices.push(Notice::Changed(sender, OUT));
-            }
-        }
-    }
-
-    pub(super) fn read(&mut self, number: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
-        let file = self.file(number)?;
+    /// Reads what is there, at the current position or, of a regular file, at `at`.
+    pub(super) fn read(
+        &mut self,
+        file: FileId,
+        buffer: &mut [u8],
+        at: Option<u64>,
+    ) -> Result<usize, Errno> {
         let Some(open) = self.files.get_mut(&file) else {
             return Err(Errno::EBADF);
         };
@@ -352,14 +375,29 @@ impl Machine {
                 self.notices.push(Notice::Changed(file, OUT));
                 Ok(room.len())
             }
-            Object::Regular => Ok(0),
+            Object::Datagram(datagram) => {
+                let message = datagram.receive(false)?.bytes;
+                self.notices.push(Notice::Room(file));
+                let count = message.len().min(buffer.len());
+                buffer[..count].copy_from_slice(&message[..count]);
+                Ok(count)
+            }
+            Object::Regular(regular) => self.disk.read(regular, buffer, at),
+            Object::Unconnected(unconnected) => Err(unconnected.refuses_to_read()),
+            Object::Listener(listener) => Err(listener.refuses_to_read()),
+            Object::Directory(_) => Err(Errno::EISDIR),
             Object::PipeWriter(_) => Err(Errno::EBADF),
             Object::Process(_) | Object::Signals | Object::Timer { .. } => Err(Errno::EINVAL),
         }
     }
 
-    pub(super) fn write(&mut self, number: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
-        let file = self.file(number)?;
+    /// Writes what there is room for, at the current position or, of a regular file, at `at`.
+    pub(super) fn write(
+        &mut self,
+        file: FileId,
+        bytes: &[u8],
+        at: Option<u64>,
+    ) -> Result<usize, Errno> {
         let Some(open) = self.files.get_mut(&file) else {
             return Err(Errno::EBADF);
         };
@@ -382,19 +420,18 @@ impl Machine {
                 self.count_up(file, value)?;
                 Ok(size_of::<u64>())
             }
-            Object::Regular => Ok(bytes.len()),
-            Object::PipeReader(_) => Err(Errno::EBADF),
+            Object::Datagram(_) => self.send_datagram(file, bytes, None),
+            Object::Regular(regular) => self.disk.write(regular, bytes, at),
+            Object::Unconnected(unconnected) => Err(unconnected.refuses_to_write()),
+            Object::Listener(listener) => Err(listener.refuses_to_write()),
+            Object::PipeReader(_) | Object::Directory(_) => Err(Errno::EBADF),
             Object::Process(_) | Object::Signals | Object::Timer { .. } => Err(Errno::EINVAL),
         }
     }
 
     /// Adds to an eventfd's count.
     pub(super) fn count_up(&mut self, file: FileId, value: u64) -> Result<(), Errno> {
-        let Some(OpenFile {
-            object: Object::Counter(count),
-            ..
-        }) = self.files.get_mut(&file)
-        else {
+        let Some(Object::Counter(count)) = self.object_mut(file) else {
             return Err(Errno::EBADF);
         };
         if value == u64::MAX {
@@ -408,66 +445,13 @@ impl Machine {
         Ok(())
     }
 
-    fn send(&mut self, file: FileId, bytes: &[u8]) -> Result<usize, Errno> {
-        let Some(sender) = self.socket_mut(file) else {
-            return Err(Errno::EBADF);
-        };
-        if sender.write_closed {
-            return Err(Errno::EPIPE);
-        }
-        let peer = sender.peer;
-        let mut sent = 0;
-        while sent < bytes.len() {
-            let Some((len, charge)) = self
-                .socket_mut(file)
-                .and_then(|sender| sender.charge(&bytes[sent..]))
-            else {
-                break;
-            };
-            if let Some(receiver) = self.socket_mut(peer) {
-                receiver.receive(&bytes[sent..sent + len], charge);
-                self.notices.push(Notice::Changed(peer, IN | PRI));
-            }
-            sent += len;
-        }
-        if sent == 0 && !bytes.is_empty() {
-            return Err(Errno::EAGAIN);
-        }
-        Ok(sent)
-    }
-
-    /// `shutdown(SHUT_WR)`.
-    pub(super) fn shutdown_write(&mut self, number: RawFd) -> Result<(), Errno> {
-        let file = self.file(number)?;
-        let socket = self.socket_mut(file).ok_or(Errno::ENOTSOCK)?;
-        socket.write_closed = true;
-        let peer = socket.peer;
-        self.notices.push(Notice::Changed(file, 0)); // its own watchers too
-        if let Some(other) = self.socket_mut(peer) {
-            other.read_closed = true;
-            self.notices.push(Notice::Changed(peer, 0));
-        }
-        Ok(())
-    }
-
-    /// `SO_LINGER` with a time of zero.
-    pub(super) fn reset_on_close(&mut self, number: RawFd) -> Result<(), Errno> {
-        let file = self.file(number)?;
-        self.socket_mut(file).ok_or(Errno::ENOTSOCK)?.resets = true;
-        Ok(())
-    }
-
     /// A signal is pending that was not, or the set has changed.
     pub(super) fn signals_changed(&mut self) {
         self.notices.push(Notice::Changed(SIGNALS, 0));
     }
 
     pub(super) fn set_timer_expired(&mut self, now_expired: bool) {
-        if let Some(OpenFile {
-            object: Object::Timer { expired },
-            ..
-        }) = self.files.get_mut(&TIMER)
-        {
+        if let Some(Object::Timer { expired }) = self.object_mut(TIMER) {
             *expired = now_expired;
             if now_expired {
                 self.notices.push(Notice::Changed(TIMER, IN));

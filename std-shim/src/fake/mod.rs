@@ -48,14 +48,22 @@
 
 mod backend;
 mod bits;
+mod datagrams;
+mod files;
 mod interest;
 mod io;
 mod machine;
+mod network;
 mod numbers;
 mod objects;
+mod operations;
+mod owned;
 mod processes;
+mod provided;
+mod regular;
 mod schedule;
 mod signals;
+mod sockets;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -79,9 +87,14 @@ use crate::waker::Shared;
 use bits::{EDGE, IN};
 use interest::InterestList;
 use machine::{Machine, Notice, TIMER as TIMER_FILE, WAKES};
+use operations::Operations;
 use processes::Returned;
 
+pub use network::Name;
+pub use operations::{Answer, CompleteError, Decision, PendingOp};
+pub use owned::FakeOwned;
 pub use processes::FakeProcess;
+pub use provided::FakeLease;
 pub use schedule::{Action, FailedAction};
 
 /// A descriptor number of a [`Fake`]. Like a number, it may be stale: nothing is closed when it is dropped.
@@ -133,6 +146,7 @@ pub struct Fake {
     touched: Vec<&'static str>,
     counts: Counts,
     returned: Returned,
+    operations: Operations,
 }
 
 impl Default for Fake {
@@ -170,6 +184,7 @@ impl Fake {
             touched: Vec::new(),
             counts: Counts::default(),
             returned: Rc::new(RefCell::new(Vec::new())),
+            operations: Operations::new(),
         };
         fake.register_own(WAKES, IN | EDGE, WAKEUP.raw());
         fake.register_own(TIMER_FILE, IN | EDGE, TIMER.raw());
@@ -347,7 +362,12 @@ impl Fake {
     fn hear(&mut self) {
         for notice in self.machine.take_notices() {
             match notice {
-                Notice::Changed(file, key) => self.interest.wake(file, key),
+                Notice::Changed(file, key) => {
+                    self.interest.wake(file, key);
+                    self.operations.file_changed(file, key);
+                }
+                Notice::Room(file) => self.operations.file_changed(file, 0),
+                Notice::Exited(pid) => self.operations.process_ended(pid),
                 Notice::Gone(file) => self.interest.forget_file(file),
             }
         }

@@ -12,8 +12,10 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use linux_event_core::errno::Errno;
+use linux_event_core::sys::Domain;
 
 use super::bits::{ERR, HUP, IN, OUT, RDHUP};
 use super::machine::FileId;
@@ -62,6 +64,12 @@ impl Chunk {
     }
 }
 
+/// The first bytes of a queue, at most `bytes_max`.
+fn peek(queue: &VecDeque<Chunk>, bytes_max: usize) -> Vec<u8> {
+    let unread = queue.iter().flat_map(|chunk| &chunk.bytes[chunk.read..]);
+    unread.take(bytes_max).copied().collect()
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Pipe {
     slots: VecDeque<Chunk>,
@@ -107,6 +115,15 @@ impl Pipe {
         Ok((count, has_room))
     }
 
+    /// Copies what a read would move.
+    pub(super) fn peek(&self, bytes_max: usize) -> Result<Vec<u8>, Errno> {
+        let bytes = peek(&self.slots, bytes_max);
+        if bytes.is_empty() && bytes_max > 0 && self.writer.is_some() {
+            return Err(Errno::EAGAIN);
+        }
+        Ok(bytes)
+    }
+
     /// How many bytes go in: as many as there is room for.
     ///
     /// What does not fill a page first tries to join the last one, whole.
@@ -137,6 +154,9 @@ impl Pipe {
 
 #[derive(Debug)]
 pub(super) struct Socket {
+    pub(super) domain: Domain,
+    pub(super) local: Option<SocketAddr>,
+    pub(super) remote: Option<SocketAddr>,
     pub(super) peer: FileId,
     queue: VecDeque<Chunk>,
     sent: usize,
@@ -149,8 +169,21 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(peer: FileId) -> Self {
+    /// One end of a pair without names.
+    pub(super) fn pair(peer: FileId) -> Self {
+        Self::new(Domain::Unix, peer, None, None)
+    }
+
+    pub(super) fn new(
+        domain: Domain,
+        peer: FileId,
+        local: Option<SocketAddr>,
+        remote: Option<SocketAddr>,
+    ) -> Self {
         Self {
+            domain,
+            local,
+            remote,
             peer,
             queue: VecDeque::new(),
             sent: 0,
@@ -219,6 +252,17 @@ impl Socket {
         }
     }
 
+    /// Copies what a read would move.
+    pub(super) fn peek(&self, bytes_max: usize) -> Result<Vec<u8>, Errno> {
+        let bytes = peek(&self.queue, bytes_max);
+        match self.error {
+            _ if !bytes.is_empty() || bytes_max == 0 => Ok(bytes),
+            Some(errno) => Err(errno),
+            None if self.read_closed => Ok(bytes),
+            None => Err(Errno::EAGAIN),
+        }
+    }
+
     /// Cuts a segment off `bytes` and charges for it; `None` if the buffer is full.
     pub(super) fn charge(&mut self, bytes: &[u8]) -> Option<(usize, usize)> {
         if self.sent >= SEND_BUFFER {
@@ -248,5 +292,40 @@ impl Socket {
     /// Throws away what was not read; the charges.
     pub(super) fn flush(&mut self) -> Vec<usize> {
         self.queue.drain(..).map(|segment| segment.charge).collect()
+    }
+}
+
+/// A stream socket that listens.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) domain: Domain,
+    pub(super) local: Option<SocketAddr>,
+    /// Connections that nobody has accepted, each held by this queue (INV-MACHINE-1).
+    pub(super) backlog: VecDeque<FileId>,
+    pub(super) backlog_max: usize,
+}
+
+impl Listener {
+    pub(super) fn state(&self) -> u32 {
+        if self.backlog.is_empty() { 0 } else { IN }
+    }
+
+    /// Linux takes one connection more than it was told (`sk_acceptq_is_full`).
+    pub(super) fn is_full(&self) -> bool {
+        self.backlog.len() > self.backlog_max
+    }
+
+    pub(super) fn refuses_to_read(&self) -> Errno {
+        match self.domain {
+            Domain::Unix => Errno::EINVAL,
+            Domain::V4 | Domain::V6 => Errno::ENOTCONN,
+        }
+    }
+
+    pub(super) fn refuses_to_write(&self) -> Errno {
+        match self.domain {
+            Domain::Unix => Errno::ENOTCONN,
+            Domain::V4 | Domain::V6 => Errno::EPIPE,
+        }
     }
 }

@@ -126,6 +126,22 @@ impl Processes {
         }
     }
 
+    /// As `waitid(2)`: EAGAIN while the child lives, ECHILD if there is no such child.
+    pub(super) fn wait(&mut self, pid: i32, reap: bool) -> Result<ExitStatus, Errno> {
+        let process = self.all.get_mut(&pid).filter(|process| process.is_child);
+        let process = process.ok_or(Errno::ECHILD)?;
+        match process.life {
+            Life::Alive => Err(Errno::EAGAIN),
+            Life::Reaped(_) => Err(Errno::ECHILD),
+            Life::Zombie(status) => {
+                if reap {
+                    process.life = Life::Reaped(status);
+                }
+                Ok(status)
+            }
+        }
+    }
+
     /// How many children have ended and were not waited for.
     pub(super) fn zombies(&self) -> usize {
         self.all

@@ -20,7 +20,7 @@ impl Fake {
     pub fn advance(&mut self, duration: Duration) {
         self.settle();
         let end = self.now + duration;
-        while let Some(at) = self.schedule.first().filter(|&at| at <= end) {
+        while let Some(at) = self.next_event().filter(|&at| at <= end) {
             self.pass_to(at);
             self.act();
         }
@@ -57,11 +57,19 @@ impl Fake {
     /// Whether the loop's own descriptor would be readable: a wait would find something (G-2).
     pub fn is_readable(&mut self) -> bool {
         self.settle();
-        self.interest.is_ready(|file| self.machine.state(file))
+        self.run_operations();
+        let machine = &self.machine;
+        self.interest.is_ready(|file| machine.state(file)) || self.operations.has_reports()
+    }
+
+    /// When something happens next: what is arranged, or what an operation waits for.
+    pub(super) fn next_event(&self) -> Option<Instant> {
+        let times = [self.schedule.first(), self.operations.next_time()];
+        times.into_iter().flatten().min()
     }
 
     /// Moves time on, never back, and expires the armed timer.
-    fn pass_to(&mut self, at: Instant) {
+    pub(super) fn pass_to(&mut self, at: Instant) {
         self.now = self.now.max(at);
         if self.armed.is_some_and(|armed| armed <= self.now) {
             self.armed = None;
@@ -71,12 +79,13 @@ impl Fake {
     }
 
     /// Does everything that is due.
-    fn act(&mut self) {
+    pub(super) fn act(&mut self) {
         while let Some((at, action)) = self.schedule.pop_due(self.now) {
             if let Err(errno) = self.perform(&action) {
                 self.failed_actions.push(FailedAction { at, action, errno });
             }
         }
+        self.run_operations();
     }
 
     fn perform(&mut self, action: &Action) -> Result<(), Errno> {
@@ -91,6 +100,7 @@ impl Fake {
             Action::ShutdownWrite(fd) => self.shutdown_write(fd)?,
             Action::Close(fd) => self.close(fd)?,
             Action::Reset(fd) => self.reset(fd)?,
+            Action::Connect(fd, name) => self.connect(fd, name.clone())?,
             Action::Raise(signal) => self.raise(*signal),
             Action::Exit(pid, status) => self.exit(*pid, *status)?,
             Action::Wake => {
@@ -121,17 +131,28 @@ impl Fake {
             let machine = &self.machine;
             self.interest
                 .fetch(self.batch_max, |file| machine.state(file), &mut self.batch);
+            self.operations.show();
             let interrupted = std::mem::take(&mut self.is_interrupted);
-            if !self.batch.is_empty() || interrupted || end <= self.now {
+            let has_found = !self.batch.is_empty() || self.operations.has_visible();
+            if has_found || interrupted || end <= self.now {
                 return Ok(());
             }
-            let next = self.schedule.first().filter(|&at| at <= end);
+            let next = self.next_event().filter(|&at| at <= end);
             let next = next.unwrap_or(end);
             if next == Instant::MAX {
-                return Err(Error::from_call(Call::EpollWait, Errno::EDEADLK));
+                return Err(Error::from_call(self.wait_call(), Errno::EDEADLK));
             }
             self.pass_to(next);
             self.act();
+        }
+    }
+
+    /// The call that waits.
+    fn wait_call(&self) -> Call {
+        if self.operations.is_used() {
+            Call::IoUringEnter
+        } else {
+            Call::EpollWait
         }
     }
 

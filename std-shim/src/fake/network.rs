@@ -1,0 +1,515 @@
+//! The simulated machine's sockets: names, listening, connecting, sending. Datagrams are in `datagrams`.
+//!
+//! **What.** [`Network`] knows who is bound to what; the methods of [`Machine`] here do what `bind(2)`, `listen(2)`,
+//! `connect(2)`, `accept(2)`, `shutdown(2)` and the closing of a socket do. One machine, all of whose addresses are its own.
+//!
+//! **Invariants.** *INV-NETWORK-1*: what is in `bound` is a file that exists, until [`Network::unbind`].
+//!
+//! **Why this shape.** A connection is made whole, both ends of it, when it enters the backlog, as in a kernel: a client can
+//! write before it was accepted, and what it wrote is not lost.
+
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use linux_event_core::errno::Errno;
+use linux_event_core::proactor::How;
+use linux_event_core::sys::{Domain, RawFd, SocketKind};
+
+use super::bits::{IN, OUT, PRI};
+use super::datagrams::Datagram;
+use super::machine::{FileId, Machine, Notice, Object};
+use super::objects::{Listener, Socket};
+
+/// The first port that is given to who asks for none, and the last.
+const EPHEMERAL: std::ops::RangeInclusive<u16> = 32_768..=60_999;
+/// `net.core.somaxconn`.
+const BACKLOG_MAX: usize = 4096;
+
+/// What a socket is bound to, or connects to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// An address; a port of 0 stands for one that is free.
+    Internet(SocketAddr),
+    /// The path of a unix socket, at most 107 bytes; one that begins with a zero byte is abstract (`unix(7)`).
+    Path(Vec<u8>),
+}
+
+impl From<SocketAddr> for Name {
+    fn from(address: SocketAddr) -> Self {
+        Self::Internet(address)
+    }
+}
+
+/// A path.
+impl From<&str> for Name {
+    fn from(path: &str) -> Self {
+        Self::Path(path.as_bytes().to_vec())
+    }
+}
+
+/// A stream socket that is neither connected nor listens.
+#[derive(Debug)]
+pub(super) struct Unconnected {
+    domain: Domain,
+    local: Option<SocketAddr>,
+    is_bound: bool,
+}
+
+impl Unconnected {
+    pub(super) fn refuses_to_read(&self) -> Errno {
+        match self.domain {
+            Domain::Unix => Errno::EINVAL,
+            Domain::V4 | Domain::V6 => Errno::ENOTCONN,
+        }
+    }
+
+    pub(super) fn refuses_to_write(&self) -> Errno {
+        match self.domain {
+            Domain::Unix => Errno::ENOTCONN,
+            Domain::V4 | Domain::V6 => Errno::EPIPE,
+        }
+    }
+}
+
+/// Who is bound to what.
+#[derive(Debug, Default)]
+pub(super) struct Network {
+    /// Sockets and their addresses; what they carry. INV-NETWORK-1.
+    bound: BTreeMap<FileId, (SocketKind, SocketAddr)>,
+    /// Unix sockets by their paths. A path outlives its socket, unless it is abstract.
+    paths: BTreeMap<Vec<u8>, Option<FileId>>,
+}
+
+impl Network {
+    pub(super) fn unbind(&mut self, file: FileId) {
+        self.bound.remove(&file);
+        self.paths
+            .retain(|path, bound| *bound != Some(file) || path.first() != Some(&0));
+        for bound in self.paths.values_mut() {
+            if *bound == Some(file) {
+                *bound = None;
+            }
+        }
+    }
+
+    /// Takes a path away; false if there is none.
+    pub(super) fn unlink(&mut self, path: &[u8]) -> bool {
+        self.paths.remove(path).is_some()
+    }
+
+    fn is_taken(&self, kind: SocketKind, address: SocketAddr) -> bool {
+        self.bound.values().any(|(of, bound)| {
+            *of == kind
+                && bound.port() == address.port()
+                && bound.is_ipv4() == address.is_ipv4()
+                && (bound.ip() == address.ip()
+                    || bound.ip().is_unspecified()
+                    || address.ip().is_unspecified())
+        })
+    }
+
+    /// Gives `file` a name; its address, if that is one.
+    pub(super) fn bind(
+        &mut self,
+        file: FileId,
+        kind: SocketKind,
+        name: &Name,
+    ) -> Result<Option<SocketAddr>, Errno> {
+        match name {
+            Name::Internet(address) => self.bind_address(file, kind, *address).map(Some),
+            Name::Path(path) => self.bind_path(file, path).map(|()| None),
+        }
+    }
+
+    fn bind_address(
+        &mut self,
+        file: FileId,
+        kind: SocketKind,
+        mut address: SocketAddr,
+    ) -> Result<SocketAddr, Errno> {
+        if address.port() == 0 {
+            let free = EPHEMERAL.into_iter().find(|&port| {
+                address.set_port(port);
+                !self.is_taken(kind, address)
+            });
+            address.set_port(free.ok_or(Errno::EADDRINUSE)?);
+        } else if self.is_taken(kind, address) {
+            return Err(Errno::EADDRINUSE);
+        }
+        self.bound.insert(file, (kind, address));
+        Ok(address)
+    }
+
+    fn bind_path(&mut self, file: FileId, path: &[u8]) -> Result<(), Errno> {
+        if path.len() > 107 || path.is_empty() {
+            return Err(Errno::EINVAL);
+        }
+        if self.paths.contains_key(path) {
+            return Err(Errno::EADDRINUSE);
+        }
+        self.paths.insert(path.to_vec(), Some(file));
+        Ok(())
+    }
+
+    /// Who is bound to where a connection or a message goes.
+    pub(super) fn find(&self, kind: SocketKind, name: &Name) -> Result<FileId, Errno> {
+        match name {
+            Name::Path(path) => match self.paths.get(path) {
+                Some(bound) => bound.ok_or(Errno::ECONNREFUSED),
+                None if path.first() == Some(&0) => Err(Errno::ECONNREFUSED),
+                None => Err(Errno::ENOENT),
+            },
+            Name::Internet(to) => {
+                let here = |ip: IpAddr| {
+                    if ip.is_unspecified() {
+                        loopback(to)
+                    } else {
+                        ip
+                    }
+                };
+                let fits = |(of, bound): &(SocketKind, SocketAddr)| {
+                    *of == kind
+                        && bound.port() == to.port()
+                        && bound.is_ipv4() == to.is_ipv4()
+                        && (bound.ip() == here(to.ip()) || bound.ip().is_unspecified())
+                };
+                let mut found = self.bound.iter().filter(|(_, bound)| fits(bound));
+                found
+                    .next()
+                    .map(|(&file, _)| file)
+                    .ok_or(Errno::ECONNREFUSED)
+            }
+        }
+    }
+}
+
+/// The address of the same family that stands for this machine.
+pub(super) const fn loopback(address: &SocketAddr) -> IpAddr {
+    match address {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    }
+}
+
+/// EAFNOSUPPORT if a socket of `domain` can't have to do with `name`.
+pub(super) fn check_family(domain: Domain, name: &Name) -> Result<(), Errno> {
+    let fits = match name {
+        Name::Path(_) => domain == Domain::Unix,
+        Name::Internet(address) => domain == Domain::of(address),
+    };
+    if fits {
+        Ok(())
+    } else {
+        Err(Errno::EAFNOSUPPORT)
+    }
+}
+
+impl Machine {
+    pub(super) fn socket(&mut self, domain: Domain, kind: SocketKind) -> Result<RawFd, Errno> {
+        match kind {
+            SocketKind::Stream => self.stream_socket(domain),
+            SocketKind::Datagram => self.open(Object::Datagram(Datagram::new(domain))),
+        }
+    }
+
+    fn stream_socket(&mut self, domain: Domain) -> Result<RawFd, Errno> {
+        self.open(Object::Unconnected(Unconnected {
+            domain,
+            local: None,
+            is_bound: false,
+        }))
+    }
+
+    pub(super) fn socket_mut(&mut self, file: FileId) -> Option<&mut Socket> {
+        match self.object_mut(file) {
+            Some(Object::Socket(socket)) => Some(socket),
+            _ => None,
+        }
+    }
+
+    pub(super) fn bind(&mut self, file: FileId, name: &Name) -> Result<(), Errno> {
+        let unconnected = match self.object(file) {
+            Some(Object::Unconnected(unconnected)) => unconnected,
+            Some(Object::Datagram(_)) => return self.bind_datagram(file, name),
+            Some(Object::Socket(_) | Object::Listener(_)) => return Err(Errno::EINVAL),
+            _ => return Err(Errno::ENOTSOCK),
+        };
+        check_family(unconnected.domain, name)?;
+        if unconnected.is_bound {
+            return Err(Errno::EINVAL);
+        }
+        let local = self.network.bind(file, SocketKind::Stream, name)?;
+        if let Some(Object::Unconnected(unconnected)) = self.object_mut(file) {
+            unconnected.local = local;
+            unconnected.is_bound = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn listen(&mut self, file: FileId, backlog: u32) -> Result<(), Errno> {
+        let backlog_max = (backlog as usize).min(BACKLOG_MAX);
+        let (domain, mut local, is_bound) = match self.object_mut(file) {
+            Some(Object::Unconnected(Unconnected {
+                domain,
+                local,
+                is_bound,
+            })) => (*domain, *local, *is_bound),
+            Some(Object::Listener(listener)) => {
+                listener.backlog_max = backlog_max;
+                return Ok(());
+            }
+            Some(Object::Socket(_)) => return Err(Errno::EINVAL),
+            Some(Object::Datagram(_)) => return Err(Errno::EOPNOTSUPP),
+            _ => return Err(Errno::ENOTSOCK),
+        };
+        if !is_bound {
+            let any = match domain {
+                Domain::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                Domain::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+                Domain::Unix => return Err(Errno::EINVAL),
+            };
+            let any = Name::Internet(SocketAddr::new(any, 0));
+            local = self.network.bind(file, SocketKind::Stream, &any)?;
+        }
+        let listener = Listener {
+            domain,
+            local,
+            backlog: VecDeque::new(),
+            backlog_max,
+        };
+        if let Some(object) = self.object_mut(file) {
+            *object = Object::Listener(listener);
+        }
+        self.notices.push(Notice::Changed(file, 0));
+        Ok(())
+    }
+
+    /// Connects; EAGAIN while the backlog has no room.
+    pub(super) fn connect(&mut self, file: FileId, name: &Name) -> Result<(), Errno> {
+        let (domain, local) = match self.object(file) {
+            Some(Object::Unconnected(unconnected)) => (unconnected.domain, unconnected.local),
+            Some(Object::Datagram(_)) => return self.connect_datagram(file, name),
+            Some(Object::Listener(listener)) if listener.domain == Domain::Unix => {
+                return Err(Errno::EINVAL);
+            }
+            Some(Object::Socket(_) | Object::Listener(_)) => return Err(Errno::EISCONN),
+            _ => return Err(Errno::ENOTSOCK),
+        };
+        check_family(domain, name)?;
+        let mut name = name.clone();
+        if let Name::Internet(to) = &mut name
+            && to.ip().is_unspecified()
+        {
+            to.set_ip(loopback(to));
+        }
+        let target = self.network.find(SocketKind::Stream, &name)?;
+        match self.object(target) {
+            Some(Object::Listener(listener)) if listener.is_full() => return Err(Errno::EAGAIN),
+            Some(Object::Listener(_)) => {}
+            Some(Object::Datagram(_)) => return Err(Errno::EPROTOTYPE),
+            _ => return Err(Errno::ECONNREFUSED),
+        }
+        let (local, remote) = match (name, local) {
+            (Name::Path(_), _) => (None, None),
+            (Name::Internet(to), Some(local)) => {
+                let ip = if local.ip().is_unspecified() {
+                    to.ip()
+                } else {
+                    local.ip()
+                };
+                (Some(SocketAddr::new(ip, local.port())), Some(to))
+            }
+            (Name::Internet(to), None) => {
+                let any = Name::Internet(SocketAddr::new(to.ip(), 0));
+                let local = self.network.bind(file, SocketKind::Stream, &any)?;
+                (local, Some(to))
+            }
+        };
+        let server = self.make(Object::Socket(Socket::new(domain, file, remote, local)));
+        if let Some(object) = self.object_mut(file) {
+            *object = Object::Socket(Socket::new(domain, server, local, remote));
+        }
+        if let Some(Object::Listener(listener)) = self.object_mut(target) {
+            listener.backlog.push_back(server);
+        }
+        self.notices.push(Notice::Changed(target, IN));
+        self.notices.push(Notice::Changed(file, OUT));
+        Ok(())
+    }
+
+    /// The listener that a connection to `name` waits for.
+    pub(super) fn listener_of(&self, name: &Name) -> Option<FileId> {
+        self.network.find(SocketKind::Stream, name).ok()
+    }
+
+    /// Accepts: the number, and the peer's address.
+    pub(super) fn accept(&mut self, file: FileId) -> Result<(RawFd, Option<SocketAddr>), Errno> {
+        let connection = match self.object(file) {
+            Some(Object::Listener(listener)) => listener.backlog.front().copied(),
+            Some(Object::Unconnected(_) | Object::Socket(_)) => return Err(Errno::EINVAL),
+            Some(Object::Datagram(_)) => return Err(Errno::EOPNOTSUPP),
+            _ => return Err(Errno::ENOTSOCK),
+        };
+        let connection = connection.ok_or(Errno::EAGAIN)?;
+        self.numbers.check_room(1)?;
+        if let Some(Object::Listener(listener)) = self.object_mut(file) {
+            listener.backlog.pop_front();
+        }
+        self.notices.push(Notice::Room(file));
+        let remote = self.socket_mut(connection).and_then(|socket| socket.remote);
+        // The backlog's hold becomes the number's.
+        Ok((self.numbers.take_lowest(connection), remote))
+    }
+
+    /// `getsockname(2)` and `getpeername(2)`.
+    pub(super) fn addresses(
+        &self,
+        file: FileId,
+    ) -> Result<(Option<SocketAddr>, Option<SocketAddr>), Errno> {
+        match self.object(file) {
+            Some(Object::Unconnected(unconnected)) => Ok((unconnected.local, None)),
+            Some(Object::Listener(listener)) => Ok((listener.local, None)),
+            Some(Object::Socket(socket)) => Ok((socket.local, socket.remote)),
+            Some(Object::Datagram(datagram)) => {
+                let remote = match datagram.remote {
+                    Some(Name::Internet(remote)) => Some(remote),
+                    _ => None,
+                };
+                Ok((datagram.local, remote))
+            }
+            _ => Err(Errno::ENOTSOCK),
+        }
+    }
+
+    pub(super) fn send(&mut self, file: FileId, bytes: &[u8]) -> Result<usize, Errno> {
+        let Some(sender) = self.socket_mut(file) else {
+            return Err(Errno::EBADF);
+        };
+        if sender.write_closed {
+            return Err(Errno::EPIPE);
+        }
+        let peer = sender.peer;
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let Some((len, charge)) = self
+                .socket_mut(file)
+                .and_then(|sender| sender.charge(&bytes[sent..]))
+            else {
+                break;
+            };
+            if let Some(receiver) = self.socket_mut(peer) {
+                receiver.receive(&bytes[sent..sent + len], charge);
+                self.notices.push(Notice::Changed(peer, IN | PRI));
+            }
+            sent += len;
+        }
+        if sent == 0 && !bytes.is_empty() {
+            return Err(Errno::EAGAIN);
+        }
+        Ok(sent)
+    }
+
+    /// Segments that `sender` sent were read or thrown away.
+    pub(super) fn release_charges(&mut self, sender: FileId, charges: Vec<usize>) {
+        for charge in charges {
+            if self
+                .socket_mut(sender)
+                .is_some_and(|sender| sender.release(charge))
+            {
+                self.notices.push(Notice::Changed(sender, OUT));
+            }
+        }
+    }
+
+    /// `shutdown(2)`.
+    pub(super) fn shutdown(&mut self, file: FileId, how: How) -> Result<(), Errno> {
+        let (reading, writing) = (how != How::Write, how != How::Read);
+        match self.object_mut(file) {
+            Some(Object::Socket(_)) => {}
+            Some(Object::Datagram(_)) => return self.shutdown_datagram(file, reading, writing),
+            Some(Object::Unconnected(unconnected)) if unconnected.domain == Domain::Unix => {
+                return Ok(());
+            }
+            Some(Object::Unconnected(_)) => return Err(Errno::ENOTCONN),
+            Some(Object::Listener(_)) if reading => {
+                self.listen_no_more(file);
+                return Ok(());
+            }
+            Some(Object::Listener(_)) => return Ok(()),
+            _ => return Err(Errno::ENOTSOCK),
+        }
+        let Some(socket) = self.socket_mut(file) else {
+            return Err(Errno::ENOTSOCK);
+        };
+        socket.read_closed |= reading;
+        socket.write_closed |= writing;
+        let (peer, domain) = (socket.peer, socket.domain);
+        self.notices.push(Notice::Changed(file, 0)); // its own watchers too
+        if let Some(other) = self.socket_mut(peer) {
+            other.read_closed |= writing;
+            // A unix socket's peer is told at once that nobody reads; TCP says nothing.
+            other.write_closed |= reading && domain == Domain::Unix;
+            self.notices.push(Notice::Changed(peer, 0));
+        }
+        Ok(())
+    }
+
+    /// A listener becomes an unconnected socket again.
+    fn listen_no_more(&mut self, file: FileId) {
+        let Some(object) = self.object_mut(file) else {
+            return;
+        };
+        if let Object::Listener(listener) = object {
+            let backlog = std::mem::take(&mut listener.backlog);
+            *object = Object::Unconnected(Unconnected {
+                domain: listener.domain,
+                local: listener.local,
+                is_bound: true,
+            });
+            self.refuse(file, backlog);
+        }
+    }
+
+    /// A listener is closed.
+    pub(super) fn stop_listening(&mut self, file: FileId, listener: Listener) {
+        self.network.unbind(file);
+        self.refuse(file, listener.backlog);
+    }
+
+    /// Ends connections that nobody has accepted: their peers see a reset.
+    fn refuse(&mut self, listener: FileId, backlog: VecDeque<FileId>) {
+        for connection in backlog {
+            if let Some(socket) = self.socket_mut(connection) {
+                socket.resets = true;
+            }
+            self.let_go(connection);
+        }
+        self.notices.push(Notice::Changed(listener, 0));
+        self.notices.push(Notice::Room(listener));
+    }
+
+    /// A connection's end is closed.
+    pub(super) fn hang_up(&mut self, file: FileId, mut socket: Socket) {
+        self.network.unbind(file);
+        let reset = socket.has_unread() || socket.resets;
+        let charges = socket.flush();
+        let peer = socket.peer;
+        if let Some(other) = self.socket_mut(peer) {
+            other.read_closed = true;
+            other.write_closed = true;
+            if reset {
+                other.error = Some(Errno::ECONNRESET);
+            }
+            self.notices.push(Notice::Changed(peer, 0));
+            self.release_charges(peer, charges);
+        }
+    }
+
+    /// `SO_LINGER` with a time of zero.
+    pub(super) fn reset_on_close(&mut self, file: FileId) -> Result<(), Errno> {
+        self.socket_mut(file).ok_or(Errno::ENOTSOCK)?.resets = true;
+        Ok(())
+    }
+}

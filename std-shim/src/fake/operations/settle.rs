@@ -1,0 +1,269 @@
+//! How an operation ends: its last report, the rest of its chain, cancelling, what time does to it.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+
+use linux_event_core::clock::Instant;
+use linux_event_core::errno::Errno;
+use linux_event_core::proactor::{Carried, Code, Link, MessageFlags, Report, Vectors};
+
+use super::super::Fake;
+use super::super::owned::FakeOwned;
+use super::{Buffer, FakeLease, Operation, Phase, Place, Serial, Told, failure, wake};
+
+/// Whether a result breaks a soft link: an error, or fewer bytes than were asked for. Of send and receive a part will do,
+/// unless all was asked for (`MSG_WAITALL`).
+fn breaks_chain(operation: &Operation, result: i32) -> bool {
+    let request = &operation.request;
+    match request.code {
+        _ if result < 0 => true,
+        Code::Recv | Code::Send | Code::SendZeroCopy | Code::RecvMessage | Code::SendMessage
+            if request.flags & MessageFlags::WAIT_ALL.bits() == 0 =>
+        {
+            false
+        }
+        Code::Read
+        | Code::Write
+        | Code::ReadVectored
+        | Code::WriteVectored
+        | Code::ReadFixed
+        | Code::WriteFixed
+        | Code::Recv
+        | Code::Send
+        | Code::SendZeroCopy
+        | Code::RecvMessage
+        | Code::SendMessage
+        | Code::Splice => (result as usize) < operation.asked(),
+        _ => false,
+    }
+}
+
+impl Fake {
+    /// Ends a running operation that was taken out of `running`.
+    pub(super) fn conclude(&mut self, serial: Serial, operation: Operation, result: i32) {
+        self.conclude_with(serial, operation, result, None);
+    }
+
+    /// As [`conclude`](Self::conclude), with a provided buffer.
+    pub(super) fn conclude_with(
+        &mut self,
+        serial: Serial,
+        mut operation: Operation,
+        result: i32,
+        lease: Option<FakeLease>,
+    ) {
+        let rest = std::mem::take(&mut operation.rest);
+        let link = operation.request.link;
+        let breaks = breaks_chain(&operation, result);
+        if operation.request.code == Code::SendZeroCopy && operation.phase != Phase::Sent {
+            self.tell_more(&operation, result, Carried::Nothing, None);
+            self.retire(serial, &mut operation);
+            operation.phase = Phase::Sent;
+            operation.told = result;
+            if self.operations.holds_notifications {
+                self.operations.by_token.insert(operation.token, serial);
+                self.operations.running.insert(serial, operation);
+            } else {
+                self.tell_last(operation, result, None);
+            }
+        } else {
+            self.retire(serial, &mut operation);
+            self.tell_last(operation, result, lease);
+        }
+        self.carry_on(rest, link, breaks);
+        self.hear();
+    }
+
+    /// Starts what is next of a chain, or cancels all that is left of it.
+    fn carry_on(&mut self, mut rest: VecDeque<Operation>, link: Link, breaks: bool) {
+        if link == Link::Soft && breaks {
+            for mut member in rest {
+                self.let_places_go(&mut member);
+                self.tell_last(member, failure(Errno::ECANCELED), None);
+            }
+        } else if let Some(mut next) = rest.pop_front() {
+            next.rest = rest;
+            self.start(next);
+        }
+    }
+
+    /// An operation waits for nothing any more.
+    fn retire(&mut self, serial: Serial, operation: &mut Operation) {
+        self.stop_waiting(serial, operation);
+        let operations = &mut self.operations;
+        operations.by_token.remove(&operation.token);
+        operations.awake.remove(&serial);
+        for place in [operation.place, operation.from] {
+            if let Place::File(file) = place {
+                operations.unregister(serial, file);
+            }
+        }
+        if operation.request.code == Code::WaitId
+            && let Some(pid) = operation.request.target.number()
+            && let Some(waiting) = operations.by_pid.get_mut(&pid)
+        {
+            waiting.remove(&serial);
+        }
+        self.let_places_go(operation);
+    }
+
+    /// INV-FOPS-3 ends here.
+    fn let_places_go(&mut self, operation: &mut Operation) {
+        for place in [&mut operation.place, &mut operation.from] {
+            if let Place::File(file) = std::mem::replace(place, Place::None) {
+                self.machine.let_go(file);
+            }
+        }
+    }
+
+    /// The last report of an operation, with all it owns.
+    fn tell_last(&mut self, operation: Operation, result: i32, lease: Option<FakeLease>) {
+        let Operation {
+            token,
+            request,
+            mut vectors,
+            made,
+            ..
+        } = operation;
+        let made = made.map(|number| FakeOwned::new(number, &self.returned));
+        let carried = match (made.is_some(), request.buffer) {
+            (true, buffer) => {
+                // Of open: the path is there for whoever asks.
+                vectors.extend(buffer);
+                Carried::Descriptor
+            }
+            (false, Some(buffer)) => Carried::Buffer(buffer),
+            (false, None) if vectors.is_empty() => lease.map_or(Carried::Nothing, Carried::Lease),
+            (false, None) => Carried::Vectors,
+        };
+        self.tell(Told {
+            report: Report {
+                token: token.raw(),
+                result,
+                more: false,
+                carried,
+            },
+            descriptor: made,
+            vectors,
+        });
+    }
+
+    /// A report that is not the last one.
+    pub(super) fn tell_more(
+        &mut self,
+        operation: &Operation,
+        result: i32,
+        carried: Carried<Buffer, FakeLease>,
+        descriptor: Option<FakeOwned>,
+    ) {
+        self.tell(Told {
+            report: Report {
+                token: operation.token.raw(),
+                result,
+                more: true,
+                carried,
+            },
+            descriptor,
+            vectors: Vectors::new(),
+        });
+    }
+
+    fn tell(&mut self, told: Told) {
+        self.operations.counters.completions += 1;
+        self.operations.reports.push_back(told);
+    }
+
+    /// Ends a running operation as cancelled, unless nothing can.
+    pub(super) fn cancel_running(&mut self, serial: Serial) {
+        let Some(operation) = self.operations.running.get(&serial) else {
+            return;
+        };
+        if !operation.can_cancel() {
+            return;
+        }
+        if let Some(mut operation) = self.operations.running.remove(&serial) {
+            let result = self.part_of(&mut operation);
+            let result = result.unwrap_or(failure(Errno::ECANCELED));
+            self.conclude(serial, operation, result);
+        }
+    }
+
+    /// Does what is due: delays end, what was woken is tried, linked timeouts cancel. What is there at the very instant of a
+    /// timeout has come in time.
+    pub(in crate::fake) fn run_operations(&mut self) {
+        self.end_delays();
+        self.progress();
+        while let Some(serial) = self.next_expired() {
+            self.cancel_running(serial);
+            self.end_delays();
+            self.progress();
+        }
+    }
+
+    fn end_delays(&mut self) {
+        let now = self.now;
+        let due: Vec<_> = self
+            .operations
+            .timers
+            .range(..=(now, Serial::MAX))
+            .collect();
+        let due: Vec<(Instant, Serial)> = due.into_iter().copied().collect();
+        for (at, serial) in due {
+            let Some(operation) = self.operations.running.get_mut(&serial) else {
+                self.operations.timers.remove(&(at, serial));
+                continue;
+            };
+            if operation.phase == Phase::Delayed(at) {
+                operation.phase = Phase::Performed;
+                wake(&mut self.operations.awake, serial, 0);
+            }
+            if operation.expires != Some(at) {
+                self.operations.timers.remove(&(at, serial));
+            }
+        }
+    }
+
+    /// The next operation whose linked timeout is over.
+    fn next_expired(&mut self) -> Option<Serial> {
+        while let Some(&(at, serial)) = self.operations.timers.first()
+            && at <= self.now
+        {
+            self.operations.timers.pop_first();
+            let operation = self.operations.running.get_mut(&serial);
+            if let Some(operation) = operation.filter(|operation| operation.expires == Some(at)) {
+                operation.expires = None;
+                return Some(serial);
+            }
+        }
+        None
+    }
+
+    /// Tries everything that was woken, in the order of submission, until nothing moves.
+    fn progress(&mut self) {
+        self.hear();
+        while let Some((&serial, _)) = self.operations.awake.first_key_value() {
+            self.attempt(serial);
+            self.hear();
+        }
+    }
+
+    /// Tries an operation.
+    pub(super) fn attempt(&mut self, serial: Serial) {
+        let key = self.operations.awake.remove(&serial).unwrap_or(0);
+        let is_performed = self
+            .operations
+            .running
+            .get(&serial)
+            .is_some_and(|operation| operation.phase == Phase::Performed);
+        if !is_performed {
+            return;
+        }
+        if let Some(mut operation) = self.operations.running.remove(&serial) {
+            match self.perform_operation(serial, &mut operation, key) {
+                Some(result) => self.conclude(serial, operation, result),
+                None => drop(self.operations.running.insert(serial, operation)),
+            }
+        }
+    }
+}
