@@ -21,6 +21,7 @@ use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use linux_event_core::errno::Errno;
@@ -287,9 +288,11 @@ pub(crate) fn results(done: &[Done]) -> Vec<(u32, i32)> {
     done.iter().map(|done| (done.data, done.result)).collect()
 }
 
-/// A listener at an address that no other process has.
+/// A listener at an address that nobody else has.
 pub(crate) fn unix_listener(what: &str) -> (UnixListener, SocketAddr) {
-    let name = format!("linux-event-{}-{what}", std::process::id());
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("linux-event-{}-{number}-{what}", std::process::id());
     let address = SocketAddr::from_abstract_name(name).unwrap();
     (UnixListener::bind_addr(&address).unwrap(), address)
 }

@@ -38,7 +38,10 @@ fn g1_every_call_in_a_forked_child_is_refused() {
             let group = ring.provide(4, 16).unwrap();
             ring.register_files(4).unwrap();
             let slot = ring.install(file).unwrap();
-            assert!(ring.register_buffers(vectors(Counted::with_room(64))).is_ok());
+            assert!(
+                ring.register_buffers(vectors(Counted::with_room(64)))
+                    .is_ok()
+            );
             let recv = ring.start(op::recv(file, Counted::with_room(8)), 1);
             let poll = ring.start(op::poll_multi(file, PollEvents::OUT), 2);
             let timer = ring.after(LONG, 3).unwrap();
@@ -87,7 +90,12 @@ fn g1_every_call_in_a_forked_child_is_refused() {
                 assert!(!ring.cancel(recv) && !ring.cancel(timer) && !ring.cancel(signal));
                 assert_eq!((ring.cancel_on(file), ring.cancel_all()), (0, 0));
                 // What only looks says what it says, and does not fault.
-                let _ = (ring.operations(), ring.live(), ring.files(), ring.number(file));
+                let _ = (
+                    ring.operations(),
+                    ring.live(),
+                    ring.files(),
+                    ring.number(file),
+                );
                 let _ = (ring.counters(), ring.stats(), ring.is_cancelling(recv));
                 let _ = (ring.address(recv), ring.stat(recv), ring.exit_info(recv));
                 let _ = (ring.take_vectors(), ring.detach(poll), ring.contains(recv));
@@ -131,97 +139,103 @@ fn g1_every_call_in_a_forked_child_is_refused() {
 /// Dropping the child's copy, in whatever state: its memory is not there, and the parent's operations are not its own.
 #[test]
 fn g1_dropping_in_the_child_touches_nothing_of_the_parents() {
-    in_balance("g1_dropping_in_the_child_touches_nothing_of_the_parents", || {
-        for how in 0..4 {
-            let mut ring: Ring = ring::ring();
-            let (ours, mut peer) = UnixStream::pair().unwrap();
-            let file = ring.take_in(ours);
-            let recv = ring.start(op::recv(file, Counted::with_room(8)), 1);
-            // Queued and not handed over: the child must not submit it either.
-            if how < 2 {
-                ring.flush().unwrap();
-            }
-            ring.start(op::send(file, Counted::of(b"once")), 2);
-            let cell = Cell::new(Some(ring));
-            let status = in_forked_child(|| {
-                let ring = cell.take().unwrap();
-                match how {
-                    0 | 2 => drop(ring),
-                    _ => {
-                        let report = ring.shutdown(LONG);
-                        assert_eq!((report.settled, report.leaked), (0, 0));
+    in_balance(
+        "g1_dropping_in_the_child_touches_nothing_of_the_parents",
+        || {
+            for how in 0..4 {
+                let mut ring: Ring = ring::ring();
+                let (ours, mut peer) = UnixStream::pair().unwrap();
+                let file = ring.take_in(ours);
+                let recv = ring.start(op::recv(file, Counted::with_room(8)), 1);
+                // Queued and not handed over: the child must not submit it either.
+                if how < 2 {
+                    ring.flush().unwrap();
+                }
+                ring.start(op::send(file, Counted::of(b"once")), 2);
+                let cell = Cell::new(Some(ring));
+                let status = in_forked_child(|| {
+                    let ring = cell.take().unwrap();
+                    match how {
+                        0 | 2 => drop(ring),
+                        _ => {
+                            let report = ring.shutdown(LONG);
+                            assert_eq!((report.settled, report.leaked), (0, 0));
+                        }
                     }
-                }
-                // The memory that was not there is not unmapped from under whoever has it now.
-                let mut blocks: Vec<Vec<u8>> = Vec::new();
-                for number in 0..64u8 {
-                    blocks.push(vec![number; 1 << 16]);
-                }
-                assert!(blocks.iter().zip(0..).all(|(block, n)| block[1 << 15] == n));
-                // And the child has a ring of its own.
-                let mut own: Ring = ring::ring();
-                own.start(op::nop(), 1);
-                assert_eq!(results(&own.settle()), [(1, 0)]);
-            });
-            assert_eq!(status, DONE, "{how}");
-            let mut ring = cell.take().unwrap();
-            assert!(ring.contains(recv));
-            assert_eq!(results(&ring.turn()), [(2, 4)]);
-            let mut bytes = [0; 4];
-            peer.read_exact(&mut bytes).unwrap();
-            assert_eq!(&bytes, b"once");
-            peer.write_all(b"more").unwrap();
-            assert_eq!(results(&ring.turn()), [(1, 4)]);
-            ring.close(file, 3).unwrap();
-            assert_eq!(results(&ring.settle()), [(3, 0)]);
-            let mut rest = Vec::new();
-            peer.read_to_end(&mut rest).unwrap();
-            assert!(rest.is_empty(), "sent once");
-        }
-    });
+                    // The memory that was not there is not unmapped from under whoever has it now.
+                    let mut blocks: Vec<Vec<u8>> = Vec::new();
+                    for number in 0..64u8 {
+                        blocks.push(vec![number; 1 << 16]);
+                    }
+                    assert!(blocks.iter().zip(0..).all(|(block, n)| block[1 << 15] == n));
+                    // And the child has a ring of its own.
+                    let mut own: Ring = ring::ring();
+                    own.start(op::nop(), 1);
+                    assert_eq!(results(&own.settle()), [(1, 0)]);
+                });
+                assert_eq!(status, DONE, "{how}");
+                let mut ring = cell.take().unwrap();
+                assert!(ring.contains(recv));
+                assert_eq!(results(&ring.turn()), [(2, 4)]);
+                let mut bytes = [0; 4];
+                peer.read_exact(&mut bytes).unwrap();
+                assert_eq!(&bytes, b"once");
+                peer.write_all(b"more").unwrap();
+                assert_eq!(results(&ring.turn()), [(1, 4)]);
+                ring.close(file, 3).unwrap();
+                assert_eq!(results(&ring.settle()), [(3, 0)]);
+                let mut rest = Vec::new();
+                peer.read_to_end(&mut rest).unwrap();
+                assert!(rest.is_empty(), "sent once");
+            }
+        },
+    );
 }
 
 #[test]
 fn g1_a_child_forked_in_the_midst_of_a_turn_sees_its_end() {
-    in_balance("g1_a_child_forked_in_the_midst_of_a_turn_sees_its_end", || {
-        let mut ring: Ring = ring::ring();
-        let (listener, address) = ring::unix_listener("fork");
-        let listener = ring.take_in(listener);
-        let accept = ring.start(op::accept_multi(listener), 1);
-        ring.flush().unwrap();
-        let clients: Vec<_> = (0..4)
-            .map(|_| UnixStream::connect_addr(&address).unwrap())
-            .collect();
-        ring.start(op::nop(), 2);
-        ring.after(Duration::ZERO, 3).unwrap();
-        ring.wait(Some(LONG)).unwrap();
-        let first = ring.next().expect("something is due");
-        let cell = Cell::new(Some((ring, first)));
-        let status = in_forked_child(|| {
+    in_balance(
+        "g1_a_child_forked_in_the_midst_of_a_turn_sees_its_end",
+        || {
+            let mut ring: Ring = ring::ring();
+            let (listener, address) = ring::unix_listener("fork");
+            let listener = ring.take_in(listener);
+            let accept = ring.start(op::accept_multi(listener), 1);
+            ring.flush().unwrap();
+            let clients: Vec<_> = (0..4)
+                .map(|_| UnixStream::connect_addr(&address).unwrap())
+                .collect();
+            ring.start(op::nop(), 2);
+            ring.after(Duration::ZERO, 3).unwrap();
+            ring.wait(Some(LONG)).unwrap();
+            let first = ring.next().expect("something is due");
+            let cell = Cell::new(Some((ring, first)));
+            let status = in_forked_child(|| {
+                let (mut ring, first) = cell.take().unwrap();
+                assert!(ring.next().is_none() && ring.next().is_none());
+                assert_eq!(ring.wait(Some(LONG)), Err(Error::Forked));
+                drop(first);
+                drop(ring);
+            });
+            assert_eq!(status, DONE);
             let (mut ring, first) = cell.take().unwrap();
-            assert!(ring.next().is_none() && ring.next().is_none());
-            assert_eq!(ring.wait(Some(LONG)), Err(Error::Forked));
-            drop(first);
-            drop(ring);
-        });
-        assert_eq!(status, DONE);
-        let (mut ring, first) = cell.take().unwrap();
-        let mut happened = vec![first];
-        while happened.len() < 6 {
-            happened.extend(std::iter::from_fn(|| ring.next()));
-            happened.extend(ring.turn_within(Duration::ZERO));
-        }
-        let accepted = happened
-            .into_iter()
-            .filter_map(|event| match event {
-                Event::Completion(done) => done.into_descriptor(),
-                _ => None,
-            })
-            .count();
-        assert_eq!(accepted, clients.len(), "none is lost, none twice");
-        ring.cancel(accept);
-        assert_eq!(results(&ring.settle()), [(1, CANCELLED)]);
-    });
+            let mut happened = vec![first];
+            while happened.len() < 6 {
+                happened.extend(std::iter::from_fn(|| ring.next()));
+                happened.extend(ring.turn_within(Duration::ZERO));
+            }
+            let accepted = happened
+                .into_iter()
+                .filter_map(|event| match event {
+                    Event::Completion(done) => done.into_descriptor(),
+                    _ => None,
+                })
+                .count();
+            assert_eq!(accepted, clients.len(), "none is lost, none twice");
+            ring.cancel(accept);
+            assert_eq!(results(&ring.settle()), [(1, CANCELLED)]);
+        },
+    );
 }
 
 /// A lease that the child inherits: looking at it and dropping it must neither fault nor give the parent's buffer back.
@@ -250,7 +264,10 @@ fn g1_a_lease_in_the_child_gives_nothing_back() {
         // One is left, as before.
         peer.write_all(&[1; 32]).unwrap();
         let mut done = ring.settle();
-        assert_eq!(done.pop().unwrap().result, -linux_event_core::errno::Errno::ENOBUFS.raw());
+        assert_eq!(
+            done.pop().unwrap().result,
+            -linux_event_core::errno::Errno::ENOBUFS.raw()
+        );
         assert_eq!(results(&done), [(1, 16)]);
         assert_eq!(&*lease, b"leased");
         assert!(!ring.contains(recv));

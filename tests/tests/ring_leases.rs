@@ -15,7 +15,7 @@ use std::time::Duration;
 use linux_event_core::errno::Errno;
 use linux_event_core::error::Error;
 use linux_event_core::handle::File;
-use linux_event_core::proactor::{Backend, FixedBuffer, Group, Uring, Vectors, op};
+use linux_event_core::proactor::{Backend, Event, FixedBuffer, Group, Uring, Vectors, op};
 use ring::{CANCELLED, Counted, Counting, Dice, Ring, Turns, in_balance, results};
 
 const NO_BUFFERS: i32 = -Errno::ENOBUFS.raw();
@@ -38,7 +38,8 @@ fn p16_a_group_that_runs_dry_ends_the_receive_and_serves_again_when_leases_are_b
         let (ours, mut peer) = pair(&mut ring);
         let mut stream = Counting::default();
         for round in 0..200 {
-            let bytes: Vec<u8> = (0..8 * (COUNT + 2)).map(|_| stream.next()).collect();
+            // More than this round takes, so that every receive ends for want of buffers.
+            let bytes: Vec<u8> = (0..8 * (COUNT + 3)).map(|_| stream.next()).collect();
             peer.write_all(&bytes).unwrap();
             ring.start(op::recv_multi(ours, group), round);
             let mut leases: Vec<Lease> = Vec::new();
@@ -70,7 +71,6 @@ fn p16_a_group_that_runs_dry_ends_the_receive_and_serves_again_when_leases_are_b
                 }
             }
             assert_eq!(came, 2);
-            assert!(!stream.is_behind());
             // They go back in another order than they came.
             let middle = leases.remove(1);
             drop(leases);
@@ -167,7 +167,11 @@ fn p16_a_group_in_use_is_not_withdrawn_and_one_that_is_gone_is_refused() {
         peer.write_all(b"one").unwrap();
         let lease = ring.turn().pop().unwrap().into_lease().expect("a lease");
         ring.cancel(recv);
-        assert_eq!(ring.withdraw(group), Err(Error::Busy), "cancelled, not settled");
+        assert_eq!(
+            ring.withdraw(group),
+            Err(Error::Busy),
+            "cancelled, not settled"
+        );
         ring.settle();
         // A lease is out: the group goes, the lease stays good.
         ring.withdraw(group).unwrap();
@@ -229,7 +233,7 @@ fn p16_groups_come_and_go() {
         let mut ring: Ring<16> = ring::ring();
         let mut groups: Vec<Group> = Vec::new();
         let refused = loop {
-            match ring.provide(1, 8) {
+            match ring.provide(1, 1) {
                 Ok(group) => {
                     assert!(!groups.contains(&group));
                     groups.push(group);
@@ -271,43 +275,55 @@ fn p16_groups_come_and_go() {
 /// The end of the stream, errors and cancels end a receive without a lease, and no buffer is lost on the way.
 #[test]
 fn p16_a_receive_that_ends_without_a_buffer_takes_none() {
-    in_balance("p16_a_receive_that_ends_without_a_buffer_takes_none", || {
-        const COUNT: u16 = 2;
-        let mut ring: Ring<16> = ring::ring();
-        let group = ring.provide(COUNT, 16).unwrap();
-        for round in 0..50 {
-            let (ours, peer) = pair(&mut ring);
-            let recv = ring.start(op::recv_multi(ours, group), round);
-            match round % 3 {
-                0 => drop(peer), // the end
-                1 => {
-                    ring.flush().unwrap();
-                    ring.cancel(recv);
+    in_balance(
+        "p16_a_receive_that_ends_without_a_buffer_takes_none",
+        || {
+            const COUNT: u16 = 2;
+            let mut ring: Ring<16> = ring::ring();
+            let group = ring.provide(COUNT, 16).unwrap();
+            for round in 0..50 {
+                let (ours, peer) = pair(&mut ring);
+                let recv = ring.start(op::recv_multi(ours, group), round);
+                let mut pipe = None;
+                match round % 3 {
+                    0 => drop(peer), // the end
+                    1 => {
+                        ring.flush().unwrap();
+                        ring.cancel(recv);
+                    }
+                    _ => {
+                        let (reader, _writer) = std::io::pipe().unwrap();
+                        let reader = ring.take_in(reader);
+                        ring.cancel(recv);
+                        ring.start(op::recv_multi(reader, group), round);
+                        pipe = Some(reader);
+                    }
                 }
-                _ => {
-                    let (pipe, _writer) = std::io::pipe().unwrap();
-                    let pipe = ring.take_in(pipe);
-                    ring.cancel(recv);
-                    ring.start(op::recv_multi(pipe, group), round);
+                for done in ring.settle() {
+                    let expected = [0, CANCELLED, -Errno::ENOTSOCK.raw()];
+                    assert!(expected.contains(&done.result) && !done.more, "{done:?}");
+                    assert!(done.into_lease().is_none_or(|lease| lease.is_empty()));
+                }
+                drop(ring.release(ours).unwrap());
+                if let Some(pipe) = pipe {
+                    drop(ring.release(pipe).unwrap());
                 }
             }
-            for done in ring.settle() {
-                let expected = [0, CANCELLED, -Errno::ENOTSOCK.raw()];
-                assert!(expected.contains(&done.result) && !done.more, "{done:?}");
-                assert!(done.into_lease().is_none_or(|lease| lease.is_empty()));
+            // Both are there.
+            let (ours, mut peer) = pair(&mut ring);
+            let recv = ring.start(op::recv_multi(ours, group), 99);
+            peer.write_all(&[5; 32]).unwrap();
+            let mut done = ring.turn();
+            while done.len() < 2 {
+                done.extend(ring.turn());
             }
-        }
-        // Both are there.
-        let (ours, mut peer) = pair(&mut ring);
-        let recv = ring.start(op::recv_multi(ours, group), 99);
-        peer.write_all(&[5; 32]).unwrap();
-        let done = ring.turn();
-        assert_eq!(results(&done), [(99, 16), (99, 16)]);
-        drop(done);
-        ring.cancel(recv);
-        ring.settle();
-        ring.withdraw(group).unwrap();
-    });
+            assert_eq!(results(&done), [(99, 16), (99, 16)]);
+            drop(done);
+            ring.cancel(recv);
+            ring.settle();
+            ring.withdraw(group).unwrap();
+        },
+    );
 }
 
 /// What a lease may do to a proactor that is gone, moved, or in the midst of a batch.
@@ -320,15 +336,18 @@ fn p16_a_lease_is_good_wherever_it_is_dropped() {
         let recv = ring.start(op::recv_multi(ours, group), 1);
         for round in 0..100u8 {
             peer.write_all(&[round; 48]).unwrap();
-            ring.wait(Some(ring::LONG)).unwrap();
             let mut count = 0;
-            // Dropped between two completions of one batch.
-            while let Some(linux_event_core::proactor::Event::Completion(done)) = ring.next() {
-                assert_eq!((done.op, done.more), (recv, true));
-                assert!(done.into_lease().unwrap().iter().all(|byte| *byte == round));
-                count += 1;
+            while count < 48 {
+                ring.wait(Some(ring::LONG)).unwrap();
+                // Dropped between two completions of one batch.
+                while let Some(Event::Completion(done)) = ring.next() {
+                    assert_eq!((done.op, done.more), (recv, true));
+                    let lease = done.into_lease().unwrap();
+                    assert!(lease.iter().all(|byte| *byte == round));
+                    count += lease.len();
+                }
             }
-            assert_eq!(count, 3);
+            assert_eq!(count, 48);
         }
         // Dropped by a panic, in a box that moves the ring.
         let mut ring = Box::new(ring);
@@ -341,7 +360,12 @@ fn p16_a_lease_is_good_wherever_it_is_dropped() {
         assert!(caught.is_err());
         let mut ring = *ring;
         peer.write_all(&[2; 64]).unwrap();
-        assert_eq!(ring.turn().len(), 4, "it came back");
+        let mut leases = Vec::new();
+        while leases.len() < 4 {
+            leases.extend(ring.turn());
+        }
+        assert!(leases.iter().all(|done| done.more), "it came back");
+        drop(leases);
         ring.cancel(recv);
         ring.settle();
         ring.withdraw(group).unwrap();
@@ -350,95 +374,111 @@ fn p16_a_lease_is_good_wherever_it_is_dropped() {
 
 #[test]
 fn p6_registered_buffers_stay_while_they_are_used_and_come_back() {
-    in_balance("p6_registered_buffers_stay_while_they_are_used_and_come_back", || {
-        let mut ring: Ring<16> = ring::ring();
-        let (reader, mut writer) = std::io::pipe().unwrap();
-        let reader = ring.take_in(reader);
-        for round in 0..20u8 {
-            let mut buffers = Vectors::new();
-            for size in [64, 4096] {
-                assert!(buffers.push(Counted::of(vec![round; size])).is_ok());
-            }
-            ring.register_buffers(buffers).expect("buffers");
-            let mut more = Vectors::new();
-            assert!(more.push(Counted::with_room(8)).is_ok());
-            let (refused, more) = ring.register_buffers(more).unwrap_err();
-            assert!(matches!(refused, Error::Invalid(_)) && more.len() == 1);
-            let first = FixedBuffer::new(0);
-            ring.start(op::read_fixed(reader, first, 8, 16), 1);
-            ring.flush().unwrap();
-            assert!(matches!(ring.fixed(first), Err(Error::Busy)));
-            assert!(matches!(ring.unregister_buffers(), Err(Error::Busy)));
-            writer.write_all(&[200; 16]).unwrap();
-            assert_eq!(results(&ring.settle()), [(1, 16)]);
-            let content = ring.fixed(first).unwrap();
-            assert!(content[8..24].iter().all(|byte| *byte == 200));
-            assert!(content[..8].iter().all(|byte| *byte == round));
-            // A range beyond, a buffer that is not there.
-            for (buffer, start, length) in [(0, 60, 5), (0, u32::MAX, 1), (0, 1, u32::MAX), (9, 0, 1)] {
-                let read = op::read_fixed(reader, FixedBuffer::new(buffer), start, length);
-                let refused = ring.submit(read, 2).unwrap_err();
-                assert!(matches!(refused.error, Error::Invalid(_)), "{refused}");
-            }
-            assert!(ring.fixed(FixedBuffer::new(9)).is_err());
-            if round % 2 == 0 {
-                assert_eq!(ring.unregister_buffers().unwrap().len(), 2);
-            } else {
-                // Or with one in flight: the end of the proactor brings them back.
-                ring.start(op::read_fixed(reader, first, 0, 1), 3);
+    in_balance(
+        "p6_registered_buffers_stay_while_they_are_used_and_come_back",
+        || {
+            let mut ring: Ring<16> = ring::ring();
+            let (reader, mut writer) = std::io::pipe().unwrap();
+            let reader = ring.take_in(reader);
+            for round in 0..20u8 {
+                let mut buffers = Vectors::new();
+                for size in [64, 4096] {
+                    assert!(buffers.push(Counted::of(vec![round; size])).is_ok());
+                }
+                ring.register_buffers(buffers).expect("buffers");
+                let mut more = Vectors::new();
+                assert!(more.push(Counted::with_room(8)).is_ok());
+                let (refused, more) = ring.register_buffers(more).unwrap_err();
+                assert!(matches!(refused, Error::Invalid(_)) && more.len() == 1);
+                let first = FixedBuffer::new(0);
+                ring.start(op::read_fixed(reader, first, 8, 16), 1);
                 ring.flush().unwrap();
-                let reader = ring.cancel_on(reader);
-                assert_eq!(reader, 1);
-                ring.settle();
-                drop(ring.unregister_buffers().unwrap());
+                assert!(matches!(ring.fixed(first), Err(Error::Busy)));
+                assert!(matches!(ring.unregister_buffers(), Err(Error::Busy)));
+                writer.write_all(&[200; 16]).unwrap();
+                assert_eq!(results(&ring.settle()), [(1, 16)]);
+                let content = ring.fixed(first).unwrap();
+                assert!(content[8..24].iter().all(|byte| *byte == 200));
+                assert!(content[..8].iter().all(|byte| *byte == round));
+                // A range beyond, a buffer that is not there.
+                for (buffer, start, length) in
+                    [(0, 60, 5), (0, u32::MAX, 1), (0, 1, u32::MAX), (9, 0, 1)]
+                {
+                    let read = op::read_fixed(reader, FixedBuffer::new(buffer), start, length);
+                    let refused = ring.submit(read, 2).unwrap_err();
+                    assert!(matches!(refused.error, Error::Invalid(_)), "{refused}");
+                }
+                assert!(ring.fixed(FixedBuffer::new(9)).is_err());
+                if round % 2 == 0 {
+                    assert_eq!(ring.unregister_buffers().unwrap().len(), 2);
+                } else {
+                    // Or with one in flight: the end of the proactor brings them back.
+                    ring.start(op::read_fixed(reader, first, 0, 1), 3);
+                    ring.flush().unwrap();
+                    let reader = ring.cancel_on(reader);
+                    assert_eq!(reader, 1);
+                    ring.settle();
+                    drop(ring.unregister_buffers().unwrap());
+                }
             }
-        }
-        let mut buffers = Vectors::new();
-        assert!(buffers.push(Counted::with_room(64)).is_ok());
-        ring.register_buffers(buffers).expect("buffers");
-        ring.start(op::read_fixed(reader, FixedBuffer::new(0), 0, 64), 4);
-        ring.flush().unwrap();
-        drop(ring);
-        assert_eq!(ring::buffers_out(), 0);
-        // Nothing is left in the pipe that a late read could have taken.
-        writer.write_all(b"late").unwrap_err();
-    });
+            let mut buffers = Vectors::new();
+            assert!(buffers.push(Counted::with_room(64)).is_ok());
+            ring.register_buffers(buffers).expect("buffers");
+            ring.start(op::read_fixed(reader, FixedBuffer::new(0), 0, 64), 4);
+            ring.flush().unwrap();
+            drop(ring);
+            assert_eq!(ring::buffers_out(), 0);
+            // Nothing is left in the pipe that a late read could have taken.
+            writer.write_all(b"late").unwrap_err();
+        },
+    );
 }
 
 #[test]
 fn p14_registered_slots_keep_their_file_for_themselves() {
-    in_balance("p14_registered_slots_keep_their_file_for_themselves", || {
-        let mut ring: Ring<16> = ring::ring();
-        ring.register_files(2).unwrap();
-        let (ours, mut peer) = pair(&mut ring);
-        let slot = ring.install(ours).unwrap();
-        ring.close(ours, 1).unwrap();
-        assert_eq!(results(&ring.settle()), [(1, 0)]);
-        // Open for the slot, closed by its number.
-        ring.start(op::send(slot, Counted::of(b"still")), 2);
-        ring.settle();
-        let mut bytes = [0; 5];
-        peer.read_exact(&mut bytes).unwrap();
-        assert_eq!(&bytes, b"still");
-        let recv = ring.start(op::recv(slot, Counted::with_room(8)), 3);
-        ring.flush().unwrap();
-        ring.uninstall(slot).unwrap();
-        assert!(ring.uninstall(slot).is_err());
-        peer.write_all(b"late").unwrap();
-        let done = ring.settle().pop().unwrap();
-        assert_eq!((done.op, done.result), (recv, 4), "what is in flight goes on");
-        drop(done);
-        // The slot is another file's now: cancelling on it does not touch what came before.
-        let (next, mut next_peer) = pair(&mut ring);
-        let again = ring.install(next).unwrap();
-        ring.start(op::recv(again, Counted::with_room(8)), 4);
-        assert_eq!(ring.cancel_on(again), 1);
-        assert_eq!(results(&ring.settle()), [(4, CANCELLED)]);
-        ring.start(op::close_fixed(again), 5);
-        assert_eq!(results(&ring.settle()), [(5, 0)]);
-        assert!(ring.uninstall(again).is_err(), "it is empty");
-        drop(ring.release(next).unwrap());
-        assert_eq!(next_peer.read(&mut [0]).unwrap(), 0, "the last number of it is gone");
-        assert_eq!(peer.read(&mut [0]).unwrap(), 0);
-    });
+    in_balance(
+        "p14_registered_slots_keep_their_file_for_themselves",
+        || {
+            let mut ring: Ring<16> = ring::ring();
+            ring.register_files(2).unwrap();
+            let (ours, mut peer) = pair(&mut ring);
+            let slot = ring.install(ours).unwrap();
+            ring.close(ours, 1).unwrap();
+            assert_eq!(results(&ring.settle()), [(1, 0)]);
+            // Open for the slot, closed by its number.
+            ring.start(op::send(slot, Counted::of(b"still")), 2);
+            ring.settle();
+            let mut bytes = [0; 5];
+            peer.read_exact(&mut bytes).unwrap();
+            assert_eq!(&bytes, b"still");
+            let recv = ring.start(op::recv(slot, Counted::with_room(8)), 3);
+            ring.flush().unwrap();
+            ring.uninstall(slot).unwrap();
+            assert!(ring.uninstall(slot).is_err());
+            peer.write_all(b"late").unwrap();
+            let done = ring.settle().pop().unwrap();
+            assert_eq!(
+                (done.op, done.result),
+                (recv, 4),
+                "what is in flight goes on"
+            );
+            drop(done);
+            // The slot is another file's now: cancelling on it does not touch what came before.
+            let (next, mut next_peer) = pair(&mut ring);
+            let again = ring.install(next).unwrap();
+            ring.start(op::recv(again, Counted::with_room(8)), 4);
+            assert_eq!(ring.cancel_on(again), 1);
+            assert_eq!(results(&ring.settle()), [(4, CANCELLED)]);
+            ring.start(op::close_fixed(again), 5);
+            assert_eq!(results(&ring.settle()), [(5, 0)]);
+            assert!(ring.uninstall(again).is_err(), "it is empty");
+            drop(ring.release(next).unwrap());
+            assert_eq!(
+                next_peer.read(&mut [0]).unwrap(),
+                0,
+                "the last number of it is gone"
+            );
+            assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+        },
+    );
 }

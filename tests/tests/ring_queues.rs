@@ -160,7 +160,10 @@ fn p10_ten_thousand_receives_over_a_small_ring_all_settle() {
         assert!(seen.into_iter().all(|seen| seen));
         assert_eq!(bytes, [EACH / 2; PAIRS]);
         let counters = ring.counters();
-        assert!(counters.overflows > 0 && counters.leaked == 0, "{counters:?}");
+        assert!(
+            counters.overflows > 0 && counters.leaked == 0,
+            "{counters:?}"
+        );
         eprintln!("{counters:?}");
     });
 }
@@ -189,7 +192,10 @@ fn p10_a_full_table_gives_the_operation_back() {
             assert_eq!(refused.error, Error::Full { capacity: 8 });
             assert_eq!(refused.requests.len(), 2);
             assert_eq!(&**refused.requests[1].buffer.as_ref().unwrap(), b"too");
-            assert_eq!(ring.close(ours, 8).unwrap_err(), Error::Full { capacity: 8 });
+            assert_eq!(
+                ring.close(ours, 8).unwrap_err(),
+                Error::Full { capacity: 8 }
+            );
             assert_eq!(ring.operations(), 8);
         }
         peer.write_all(&[1; 8]).unwrap();
@@ -469,7 +475,9 @@ fn p13_other_options_change_no_outcome() {
                 ring.flush().unwrap();
                 ring.cancel_on(ours);
                 let done = ring.settle();
-                let got = done.iter().filter(|done| done.data < 30 && done.result == 1);
+                let got = done
+                    .iter()
+                    .filter(|done| done.data < 30 && done.result == 1);
                 let mut left = 20 - got.count();
                 assert!(done.iter().any(|done| done.op == poll), "{number} {round}");
                 while left > 0 {
@@ -495,12 +503,14 @@ fn p13_a_strict_completion_queue_refuses_a_table_that_it_has_no_room_for() {
         };
         let fits: Ring<32> = ring::ring_over(strict());
         drop(fits);
-        let refused =
-            Proactor::<Counted, u32, 33, 64, _, Box<Storage<u32, 33, 64>>>::with_storage(
-                strict(),
-                Box::new(Storage::new()),
-            )
-            .map(drop);
-        assert!(matches!(refused, Err(Error::Full { capacity: 32 })), "{refused:?}");
+        let refused = Proactor::<Counted, u32, 33, 64, _, Box<Storage<u32, 33, 64>>>::with_storage(
+            strict(),
+            Box::new(Storage::new()),
+        )
+        .map(drop);
+        assert!(
+            matches!(refused, Err(Error::Full { capacity: 32 })),
+            "{refused:?}"
+        );
     });
 }

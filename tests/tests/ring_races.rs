@@ -545,7 +545,10 @@ fn p3_a_million_operations_settle_once_each() {
         }
         let counters = ring.counters();
         assert_eq!(counters.leaked, 0);
-        eprintln!("{started} operations, {} cancelled, {counters:?}", model.cancelled);
+        eprintln!(
+            "{started} operations, {} cancelled, {counters:?}",
+            model.cancelled
+        );
     });
 }
 

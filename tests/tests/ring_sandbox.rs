@@ -190,21 +190,27 @@ fn with_lockable(bytes: u64, options: Options) -> Made {
 
 #[test]
 fn p12_no_lockable_memory_at_all_is_told_with_what_is_needed() {
-    in_balance("p12_no_lockable_memory_at_all_is_told_with_what_is_needed", || {
-        match with_lockable(0, Options::DEFAULT) {
-            Err(error) => {
-                let Error::LockedMemory { needed, limit } = error else {
-                    panic!("{error:?}");
-                };
-                assert_eq!(limit, Some(0));
-                assert!((1024..1 << 20).contains(&needed), "{needed}");
-                let text = error.to_string();
-                assert!(text.contains("RLIMIT_MEMLOCK") && text.contains("ulimit -l"), "{text}");
+    in_balance(
+        "p12_no_lockable_memory_at_all_is_told_with_what_is_needed",
+        || {
+            match with_lockable(0, Options::DEFAULT) {
+                Err(error) => {
+                    let Error::LockedMemory { needed, limit } = error else {
+                        panic!("{error:?}");
+                    };
+                    assert_eq!(limit, Some(0));
+                    assert!((1024..1 << 20).contains(&needed), "{needed}");
+                    let text = error.to_string();
+                    assert!(
+                        text.contains("RLIMIT_MEMLOCK") && text.contains("ulimit -l"),
+                        "{text}"
+                    );
+                }
+                // A kernel that does not count.
+                Ok(uring) => works(uring),
             }
-            // A kernel that does not count.
-            Ok(uring) => works(uring),
-        }
-    });
+        },
+    );
 }
 
 #[test]
@@ -247,55 +253,58 @@ fn p12_rings_in_a_row_fit_into_what_one_of_them_needs() {
 
 #[test]
 fn p12_no_descriptor_left_is_told_and_leaves_none_behind() {
-    in_balance("p12_no_descriptor_left_is_told_and_leaves_none_behind", || {
-        Sandbox::new().descriptors_at_most(64).enter();
-        let mut taken = Vec::new();
-        while let Ok(file) = std::fs::File::open("/dev/null") {
-            taken.push(file);
-        }
-        let made: Made = Uring::new();
-        let error = made.map(drop).unwrap_err();
-        let expected = Error::Os {
-            call: Call::IoUringSetup,
-            errno: Errno::EMFILE,
-        };
-        assert_eq!(error, expected);
-        assert!(error.to_string().contains("RLIMIT_NOFILE"), "{error}");
-        // With one to be had there is a ring; what needs more of them says so, and the rest goes on.
-        taken.pop();
-        let mut ring: Ring<8> = ring::ring();
-        ring.start(op::nop(), 1);
-        assert_eq!(results(&ring.settle()), [(1, 0)]);
-        let refused = ring.signal(linux_event_core::signal::Signal::USR1, 2);
-        let expected = Error::Os {
-            call: Call::Signalfd,
-            errno: Errno::EMFILE,
-        };
-        assert_eq!(refused.unwrap_err(), expected);
-        assert_eq!(ring.live(), 0);
-        ring.start(op::nop(), 3);
-        assert_eq!(results(&ring.settle()), [(3, 0)]);
-        // An accept that finds no number is an error of the operation's, and of a multishot one the end.
-        drop(ring);
-        taken.truncate(taken.len() - 5);
-        let (listener, address) = ring::unix_listener("emfile");
-        let mut ring: Ring<8> = ring::ring();
-        let listener = ring.take_in(listener);
-        let client = UnixStream::connect_addr(&address).unwrap();
-        while let Ok(file) = std::fs::File::open("/dev/null") {
-            taken.push(file);
-        }
-        ring.start(op::accept(listener), 4);
-        ring.start(op::accept_multi(listener), 5);
-        let mut done = results(&ring.settle());
-        done.sort_unstable();
-        let full = -Errno::EMFILE.raw();
-        assert_eq!(done, [(4, full), (5, full)]);
-        taken.pop();
-        ring.start(op::accept(listener), 6);
-        assert!(ring.settle().pop().unwrap().into_descriptor().is_some());
-        drop((client, taken));
-    });
+    in_balance(
+        "p12_no_descriptor_left_is_told_and_leaves_none_behind",
+        || {
+            Sandbox::new().descriptors_at_most(64).enter();
+            let mut taken = Vec::new();
+            while let Ok(file) = std::fs::File::open("/dev/null") {
+                taken.push(file);
+            }
+            let made: Made = Uring::new();
+            let error = made.map(drop).unwrap_err();
+            let expected = Error::Os {
+                call: Call::IoUringSetup,
+                errno: Errno::EMFILE,
+            };
+            assert_eq!(error, expected);
+            assert!(error.to_string().contains("RLIMIT_NOFILE"), "{error}");
+            // With one to be had there is a ring; what needs more of them says so, and the rest goes on.
+            taken.pop();
+            let mut ring: Ring<8> = ring::ring();
+            ring.start(op::nop(), 1);
+            assert_eq!(results(&ring.settle()), [(1, 0)]);
+            let refused = ring.signal(linux_event_core::signal::Signal::USR1, 2);
+            let expected = Error::Os {
+                call: Call::Signalfd,
+                errno: Errno::EMFILE,
+            };
+            assert_eq!(refused.unwrap_err(), expected);
+            assert_eq!(ring.live(), 0);
+            ring.start(op::nop(), 3);
+            assert_eq!(results(&ring.settle()), [(3, 0)]);
+            // An accept that finds no number is an error of the operation's, and of a multishot one the end.
+            drop(ring);
+            taken.truncate(taken.len() - 5);
+            let (listener, address) = ring::unix_listener("emfile");
+            let mut ring: Ring<8> = ring::ring();
+            let listener = ring.take_in(listener);
+            let client = UnixStream::connect_addr(&address).unwrap();
+            while let Ok(file) = std::fs::File::open("/dev/null") {
+                taken.push(file);
+            }
+            ring.start(op::accept(listener), 4);
+            ring.start(op::accept_multi(listener), 5);
+            let mut done = results(&ring.settle());
+            done.sort_unstable();
+            let full = -Errno::EMFILE.raw();
+            assert_eq!(done, [(4, full), (5, full)]);
+            taken.pop();
+            ring.start(op::accept(listener), 6);
+            assert!(ring.settle().pop().unwrap().into_descriptor().is_some());
+            drop((client, taken));
+        },
+    );
 }
 
 /// Sets the sysctl back, whatever happens.
@@ -337,7 +346,10 @@ fn p12_a_ring_that_the_sysctl_forbids_is_told_as_such() {
             by_sysctl: true,
         };
         assert_eq!(error, expected);
-        assert!(error.to_string().contains("kernel.io_uring_disabled"), "{error}");
+        assert!(
+            error.to_string().contains("kernel.io_uring_disabled"),
+            "{error}"
+        );
         works(Uring::new().expect("it was set back"));
     });
 }

@@ -75,9 +75,11 @@ where
     fn drain(&mut self) -> usize {
         let mut settled = 0;
         while let Some(popped) = self.pop_next() {
-            if let Popped::Report(report) = popped {
-                settled += usize::from(!report.more);
-            }
+            settled += match popped {
+                Popped::Plain { .. } => 1,
+                Popped::Report(report) => usize::from(!report.more),
+                Popped::Ready(_) => 0,
+            };
         }
         self.held = Held::empty();
         self.descriptor = None;

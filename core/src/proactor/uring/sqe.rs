@@ -126,9 +126,6 @@ where
     /// Whether a request can be taken, were there room.
     #[inline(always)]
     pub(super) fn check_request(&self, request: &Request<Buf>) -> Result<(), Error> {
-        if matches!(request.target.0, Place::File(_)) {
-            return Err(invalid("an adopted file is resolved by the engine"));
-        }
         if !self.capabilities.supports(request.code) {
             return Err(Error::UnsupportedOperation { code: request.code });
         }
@@ -137,6 +134,22 @@ where
             (true, None) => Err(invalid("the operation needs a buffer")),
             (false, Some(_)) => Err(invalid("the operation takes no buffer")),
             (false, None) => self.check_extra(request),
+        }
+    }
+
+    /// Whether the descriptors of a request are known by their numbers. Those of a chain are [checked](Self::check_request)
+    /// before the engine resolves them.
+    #[inline(always)]
+    pub(super) fn check_resolved(request: &Request<Buf>) -> Result<(), Error> {
+        let from = match request.extra {
+            Extra::From { target, .. } => target,
+            _ => Target::NONE,
+        };
+        match (request.target.0, from.0) {
+            (Place::File(_), _) | (_, Place::File(_)) => {
+                Err(invalid("an adopted file is resolved by the engine"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -177,10 +190,7 @@ where
                     Err(invalid("there is no such group of buffers"))
                 }
             }
-            (Code::Splice, Extra::From { target, .. }) => match target.0 {
-                Place::File(_) => Err(invalid("an adopted file is resolved by the engine")),
-                _ => Ok(()),
-            },
+            (Code::Splice, Extra::From { .. }) => Ok(()),
             (Code::Connect | Code::Bind, Extra::Address(_)) => Ok(()),
             (
                 Code::ReadFixed
