@@ -19,6 +19,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use linux_event_core::errno::Errno;
 use linux_event_core::error::Error;
 use linux_event_core::handle::File;
 use linux_event_core::proactor::{PollEvents, Vectors, op};
@@ -41,7 +42,7 @@ struct World {
 /// A pipe that takes no more.
 fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
     let (reader, mut writer) = std::io::pipe().unwrap();
-    writer.write_all(&[0; 65_536]).unwrap();
+    writer.write_all(&vec![0; 65_536]).unwrap();
     (reader, writer)
 }
 
@@ -371,7 +372,7 @@ fn p14_a_write_that_could_not_be_handed_over_is_never_made() {
         assert_eq!(&*refused.buffer.expect("the buffer"), b"the ninth");
         for refused in [ring.flush(), ring.wait(Some(ring::LONG)), ring.prepare()] {
             assert_eq!(
-                refused.unwrap_err().errno().map(|e| e.raw()),
+                refused.unwrap_err().errno().map(Errno::raw),
                 Some(libc::EPERM)
             );
         }
@@ -427,7 +428,7 @@ fn p12_more_rings_at_once_than_a_thread_has_places_for() {
         // From the middle outwards, some dropped with their byte not fetched, so that places come free in any order.
         while !rings.is_empty() {
             let (mut ring, came) = rings.swap_remove(rings.len() / 2);
-            if !came && rings.len() % 3 != 0 {
+            if !came && !rings.len().is_multiple_of(3) {
                 assert_eq!(results(&ring.settle()), [(1, 1)]);
             }
             for (ring, came) in &mut rings {
@@ -460,7 +461,7 @@ fn p6_a_zero_copy_send_to_a_peer_that_does_not_read_is_leaked_and_not_freed() {
         let (mut peer, _) = listener.accept().unwrap();
         let mut ring: Ring<8> = ring::ring();
         let file = ring.take_in(ours);
-        let pattern: Vec<u8> = (0..SIZE).map(|n| (n * 31 >> 7) as u8).collect();
+        let pattern: Vec<u8> = (0..SIZE).map(|n| ((n * 31) >> 7) as u8).collect();
         ring.start(op::send_zero_copy(file, Counted::of(&pattern)), 1);
         ring.flush().unwrap();
         // As much as there is room for is sent; what of it the peer has not read stays with the kernel.

@@ -333,7 +333,7 @@ fn p15_a_close_ends_what_is_in_flight_and_then_the_peer_sees_the_end() {
             );
             let done = ring.settle();
             let order: Vec<u32> = done.iter().map(|done| done.data).collect();
-            assert_eq!(order.iter().filter(|data| **data != 5).last(), Some(&4));
+            assert_eq!(order.iter().rfind(|data| **data != 5), Some(&4));
             for done in &done {
                 match done.data {
                     4 | 5 => assert_eq!(done.result, 0),

@@ -190,8 +190,8 @@ where
                     Err(invalid("there is no such group of buffers"))
                 }
             }
-            (Code::Splice, Extra::From { .. }) => Ok(()),
-            (Code::Connect | Code::Bind, Extra::Address(_)) => Ok(()),
+            (Code::Splice, Extra::From { .. })
+            | (Code::Connect | Code::Bind, Extra::Address(_)) => Ok(()),
             (
                 Code::ReadFixed
                 | Code::WriteFixed
