@@ -222,22 +222,6 @@ impl<T> TableView<T> {
         }
     }
 
-    /// The slot whose handle has the bits `token`, to look into and perhaps to vacate, with one look-up.
-    #[inline(always)]
-    pub(crate) fn occupied(&mut self, token: u64) -> Option<Occupied<'_, T>> {
-        let index = (token as usize & (MAX_SLOTS - 1)) as u32;
-        let slot = self.slots.get_mut(index as usize)?;
-        match slot.0 {
-            Place::Full { handle, .. } if handle.raw() == token => Some(Occupied {
-                slot,
-                handle,
-                vacant: &mut self.vacant,
-                len: &mut self.len,
-            }),
-            _ => None,
-        }
-    }
-
     /// The value that `handle` names, to change; `None` if the handle is stale or of another table.
     #[inline(always)]
     pub fn get_mut(&mut self, handle: Handle) -> Option<&mut T> {
@@ -302,42 +286,6 @@ impl<T> TableView<T> {
             Place::Full { handle, value } => Some((*handle, value)),
             Place::Vacant { .. } => None,
         })
-    }
-}
-
-/// An occupied slot of a table: see [`TableView::occupied`].
-pub(crate) struct Occupied<'a, T> {
-    slot: &'a mut Slot<T>,
-    handle: Handle,
-    vacant: &'a mut u32,
-    len: &'a mut u32,
-}
-
-impl<T: Copy> Occupied<'_, T> {
-    /// The occupant's handle.
-    #[inline(always)]
-    pub(crate) fn handle(&self) -> Handle {
-        self.handle
-    }
-
-    /// The value.
-    #[inline(always)]
-    pub(crate) fn value(&self) -> Option<&T> {
-        match &self.slot.0 {
-            Place::Full { value, .. } => Some(value),
-            Place::Vacant { .. } => None,
-        }
-    }
-
-    /// Vacates the slot; its handle is stale from here on.
-    #[inline(always)]
-    pub(crate) fn vacate(self) {
-        self.slot.0 = Place::Vacant {
-            next: *self.vacant,
-            generation: self.handle.generation(),
-        };
-        *self.vacant = self.handle.index() + 1;
-        *self.len -= 1;
     }
 }
 

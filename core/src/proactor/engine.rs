@@ -5,8 +5,8 @@
 //! `resources`. Timers, signals, wakeups and processes are the reactor's engine, which this one is built on.
 //!
 //! **Invariants.** *INV-PENGINE-1*: an operation occupies its slot from `submit` until its last report, which is the only
-//! thing that vacates it; so it settles exactly once (P-3). *INV-PENGINE-2*: `live` is the number of operations that keep a
-//! loop running. *INV-PENGINE-3*: a file's `uses` is the number of occupied slots that name it. *INV-PENGINE-4*: `unasked` is
+//! thing that vacates it; so it settles exactly once (P-3). *INV-PENGINE-2*: `uncounted` is the number of operations that don't
+//! keep a loop running. *INV-PENGINE-3*: a file's `uses` is the number of occupied slots that name it. *INV-PENGINE-4*: `unasked` is
 //! not 0 while a request to cancel or to close could not be made.
 //!
 //! **Why this shape.** What differs between the models is what an operation is; what does not (time, signals, wakes,
@@ -25,15 +25,15 @@ use super::event::{Completion, Event, Payload};
 use super::operation::{
     Code, Extra, Link, Place, Refused, Request, Target, VECTORS_MAX, VectoredRequest, Vectors,
 };
-use super::storage::{Entry, State, Storage, Tables, Tangle, key};
+use super::slots::Entry;
+use super::storage::{State, Storage, Tables, Tangle, key};
 use super::uring::Uring;
 use crate::clock::Instant;
 use crate::error::Error;
-use crate::handle::{Handle, Op, ProcessWatch, Subscription, Tag, TimerId};
+use crate::handle::{Handle, Op, ProcessWatch, Subscription, TimerId};
 use crate::pid::ExitStatus;
 use crate::reactor::{self, Other, Pending, Reactor, Stats};
 use crate::signal::SignalSet;
-use crate::table::Full;
 
 /// A proactor: performs operations, keeps timers, takes signals, wakes and exits, and yields [`Event`]s.
 ///
@@ -55,7 +55,7 @@ pub struct Proactor<
 {
     pub(super) base: Reactor<D, OPS, T, B, Tables<S, B::Fd>>,
     /// INV-PENGINE-2.
-    pub(super) live: u32,
+    pub(super) uncounted: u32,
     /// INV-PENGINE-4.
     pub(super) unasked: u32,
     /// Operations in flight that use each registered buffer.
@@ -69,6 +69,20 @@ pub struct RefusedChain<Buf, const N: usize> {
     pub error: Error,
     /// The members, in order.
     pub requests: heapless::Vec<Request<Buf>, N>,
+}
+
+impl<Buf, const N: usize> fmt::Display for RefusedChain<Buf, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<Buf: fmt::Debug, const N: usize> core::error::Error for RefusedChain<Buf, N> {}
+
+impl<Buf, const N: usize> From<RefusedChain<Buf, N>> for Error {
+    fn from(refused: RefusedChain<Buf, N>) -> Self {
+        refused.error
+    }
 }
 
 /// What [`Proactor::step`] finds.
@@ -117,7 +131,7 @@ where
         storage.borrow_mut().files.set_salt(salt);
         Ok(Self {
             base: Reactor::with_storage(backend, Tables::new(storage)),
-            live: 0,
+            uncounted: 0,
             unasked: 0,
             fixed_uses: [0; VECTORS_MAX],
         })
@@ -172,7 +186,7 @@ where
     /// How many things keep a loop running: operations that have not settled, armed timers, signal subscriptions and
     /// processes, but for those that [`set_counted`](Self::set_counted) took out.
     pub fn live(&self) -> usize {
-        self.base.live() + self.live as usize
+        self.base.live() + self.operations() - self.uncounted as usize
     }
 
     /// How many operations have not settled.
@@ -278,21 +292,16 @@ where
         }
         let key = key(request.target);
         let tables = self.tables();
-        match tables.operations.insert(Tag::Operation, entry) {
-            Ok(handle) => {
-                let index = handle.index() as usize;
-                tables.keys[index] = key;
-                if entry.state.contains(State::ENTANGLED) {
-                    tables.tangles[index] = tangle;
-                }
-                self.live += 1;
-                Ok(handle)
-            }
-            Err(Full(entry)) => {
-                self.disentangle(entry, tangle);
-                Err(Error::Full { capacity: OPS })
-            }
+        let Some(handle) = tables.operations.insert(entry) else {
+            self.disentangle(entry, tangle);
+            return Err(Error::Full { capacity: OPS });
+        };
+        let index = handle.index() as usize;
+        tables.keys[index] = key;
+        if entry.state.contains(State::ENTANGLED) {
+            tables.tangles[index] = tangle;
         }
+        Ok(handle)
     }
 
     /// What a request needs beyond its target: a second file, a group, a registered buffer.
@@ -334,8 +343,7 @@ where
     #[cold]
     #[inline(never)]
     pub(super) fn abandon(&mut self, handle: Handle) {
-        if let Some(entry) = self.tables().operations.remove(handle) {
-            self.live -= u32::from(!entry.state.contains(State::UNCOUNTED));
+        if let Some((_, entry)) = self.tables().operations.take(handle.raw()) {
             let tangle = self.tangle(handle, entry.state);
             self.disentangle(entry, tangle);
         }
@@ -494,11 +502,12 @@ where
     fn tie(&mut self, previous: u32, op: Op) {
         let tables = self.tables();
         if let Some(index) = previous.checked_sub(1)
-            && let Some((_, entry)) = tables.operations.at_mut(index)
+            && let Some((before, _)) = tables.operations.at(index)
+            && let Some(state) = tables.operations.state_mut(before)
         {
             let tangle = &mut tables.tangles[index as usize];
-            if !entry.state.contains(State::ENTANGLED) {
-                entry.state |= State::ENTANGLED;
+            if !state.contains(State::ENTANGLED) {
+                *state |= State::ENTANGLED;
                 *tangle = Tangle::NONE;
             }
             tangle.next = op.handle().index() + 1;
@@ -624,17 +633,8 @@ where
     fn vacate(&mut self, token: u64) -> Option<(Handle, Entry<D>)> {
         let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
             self.base.storage.storage.borrow_mut();
-        let occupied = tables.operations.occupied(token)?;
-        let entry = *occupied.value()?;
-        let handle = occupied.handle();
-        occupied.vacate();
-        if !entry.state.contains(State::UNCOUNTED) {
-            self.live -= 1;
-        }
-        if entry
-            .state
-            .intersects(State::ENTANGLED.union(State::CANCELLED))
-        {
+        let (handle, entry) = tables.operations.take(token)?;
+        if entry.state.intersects(State::RARE) {
             self.settle_entangled(handle, entry);
         } else if let Some(index) = entry.file.checked_sub(1)
             && let Some((file, open)) = tables.files.at_mut(index)
@@ -649,8 +649,7 @@ where
     #[inline(never)]
     fn settle(&mut self, report: Report<Buf, B::Lease>) -> Option<Completion<D, B>> {
         let found = if report.more {
-            let found = self.tables().operations.find(report.token);
-            found.map(|(handle, entry)| (handle, *entry))
+            self.tables().operations.find(report.token)
         } else {
             self.vacate(report.token)
         };
@@ -691,11 +690,14 @@ where
         if entry.state.contains(State::UNASKED) {
             self.unasked -= 1;
         }
+        if entry.state.contains(State::UNCOUNTED) {
+            self.uncounted -= 1;
+        }
         let tangle = self.tangle(handle, entry.state);
         self.disentangle(entry, tangle);
         let tables = self.tables();
         if let Some(index) = tangle.next.checked_sub(1)
-            && let Some((next, entry)) = tables.operations.at_mut(index)
+            && let Some((next, entry)) = tables.operations.at(index)
         {
             tables.tangles[index as usize].previous = 0;
             // It has started, or starts now, whatever became of the one before it (P-4).

@@ -14,7 +14,8 @@ use core::borrow::BorrowMut;
 use super::backend::Backend;
 use super::engine::Proactor;
 use super::operation::{Code, Link};
-use super::storage::{Entry, NO_KEY, OpenFile, State, Storage, Tangle};
+use super::slots::Entry;
+use super::storage::{NO_KEY, OpenFile, State, Storage, Tangle};
 use crate::error::Error;
 use crate::handle::{File, Handle, Op, Tag};
 use crate::sys::AsRawFd;
@@ -115,15 +116,14 @@ where
             data,
         };
         let tables = self.tables();
-        let inserted = tables.operations.insert(Tag::Operation, entry);
-        let handle = inserted.map_err(|Full(_)| Error::Full { capacity: OPS })?;
+        let inserted = tables.operations.insert(entry);
+        let handle = inserted.ok_or(Error::Full { capacity: OPS })?;
         tables.keys[handle.index() as usize] = NO_KEY;
         tables.tangles[handle.index() as usize] = Tangle {
             previous,
             ..Tangle::NONE
         };
         let op = Op::assume(handle);
-        self.live += 1;
         let Some(open) = self.tables().files.get_mut(file.handle()) else {
             self.abandon(handle);
             return Err(Error::Stale);
@@ -201,8 +201,8 @@ where
             Ok(()) => {
                 let tables = self.tables();
                 tables.files.remove(file);
-                if let Some(entry) = tables.operations.get_mut(op) {
-                    entry.state -= State::CLOSING;
+                if let Some(state) = tables.operations.state_mut(op) {
+                    *state -= State::CLOSING;
                 }
             }
             // There is no room in the queue, nor could it be flushed: again before the next wait.
@@ -211,10 +211,10 @@ where
                 if let Some(open) = tables.files.get_mut(file) {
                     open.fd = Some(fd);
                 }
-                if let Some(entry) = tables.operations.get_mut(op)
-                    && !entry.state.contains(State::UNASKED)
+                if let Some(state) = tables.operations.state_mut(op)
+                    && !state.contains(State::UNASKED)
                 {
-                    entry.state |= State::UNASKED;
+                    *state |= State::UNASKED;
                     self.unasked += 1;
                 }
             }

@@ -43,11 +43,12 @@ where
             return Err(Error::Forked);
         }
         let tables = self.tables_ref();
-        let is_used = |(handle, entry): (crate::handle::Handle, &super::storage::Entry<D>)| {
-            entry.code == Code::RecvMulti
-                && tables.tangles[handle.index() as usize].resource == group.id()
+        let is_used = |index: u32| {
+            let occupant = tables.operations.at(index);
+            occupant.is_some_and(|(_, entry)| entry.code == Code::RecvMulti)
+                && tables.tangles[index as usize].resource == group.id()
         };
-        if tables.operations.iter().any(is_used) {
+        if (0..tables.operations.high_water()).any(is_used) {
             return Err(Error::Busy);
         }
         self.base.backend.withdraw(group)

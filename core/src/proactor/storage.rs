@@ -16,7 +16,8 @@ use core::borrow::{Borrow, BorrowMut};
 use core::fmt;
 use core::marker::PhantomData;
 
-use super::operation::{Code, Place, Target};
+use super::operation::{Place, Target};
+use super::slots::Slots;
 use crate::handle::Op;
 use crate::reactor;
 use crate::sys::{AsRawFd, Fd, RawFd};
@@ -38,17 +39,11 @@ bitflags::bitflags! {
         const CLOSING = 16;
         /// Has a [`Tangle`]: it works on two files, uses registered memory, or is in a chain.
         const ENTANGLED = 32;
+        /// There is an operation: INV-SLOTS-2.
+        const OCCUPIED = 64;
+        /// There is more to do at its end than to deliver it.
+        const RARE = Self::ENTANGLED.bits() | Self::CANCELLED.bits() | Self::UNCOUNTED.bits();
     }
-}
-
-/// An operation under way: what each one has.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Entry<D> {
-    pub(super) state: State,
-    pub(super) code: Code,
-    /// Index + 1 of the file that it works on; 0 for none.
-    pub(super) file: u32,
-    pub(super) data: D,
 }
 
 /// What few operations have; means something for those that are [`State::ENTANGLED`].
@@ -150,7 +145,7 @@ pub(super) const fn key(target: Target) -> i32 {
 /// descriptor.
 pub struct Storage<D, const OPS: usize, const T: usize, P = Fd, F = Fd> {
     pub(super) base: reactor::Storage<D, OPS, T, P>,
-    pub(super) operations: Table<Entry<D>, OPS>,
+    pub(super) operations: Slots<D, OPS>,
     pub(super) files: Table<OpenFile<F>, OPS>,
     pub(super) tangles: [Tangle; OPS],
     /// INV-PSTORE-2.
@@ -162,7 +157,7 @@ impl<D, const OPS: usize, const T: usize, P, F> Storage<D, OPS, T, P, F> {
     pub const fn new() -> Self {
         Self {
             base: reactor::Storage::new(),
-            operations: Table::new(),
+            operations: Slots::new(),
             files: Table::new(),
             tangles: [Tangle::NONE; OPS],
             keys: [0; OPS],
@@ -176,11 +171,7 @@ impl<D, const OPS: usize, const T: usize, P, F> Storage<D, OPS, T, P, F> {
 
     /// Takes out what an earlier proactor left; its files are closed.
     pub(super) fn clear(&mut self) {
-        for index in 0..self.operations.high_water() {
-            if let Some((handle, _)) = self.operations.at(index as u32) {
-                self.operations.remove(handle);
-            }
-        }
+        self.operations.clear();
         for index in 0..self.files.high_water() {
             if let Some((handle, _)) = self.files.at(index as u32) {
                 self.files.remove(handle);

@@ -15,7 +15,7 @@ use linux_event_core::sys::{Domain, SocketKind};
 
 use super::bits::{ERR, HUP, IN, OUT, RDHUP};
 use super::machine::{FileId, Machine, Notice, Object};
-use super::network::{Name, check_family, loopback};
+use super::names::{Name, check_family, loopback};
 
 /// The largest datagram of IPv4.
 const LENGTH_MAX: usize = 65_507;
@@ -232,7 +232,7 @@ impl Machine {
         writing: bool,
     ) -> Result<(), Errno> {
         let datagram = self.datagram_mut(file).ok_or(Errno::ENOTSOCK)?;
-        if datagram.remote.is_none() {
+        if datagram.remote.is_none() && datagram.domain != Domain::Unix {
             return Err(Errno::ENOTCONN);
         }
         datagram.read_closed |= reading;

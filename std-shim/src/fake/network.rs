@@ -1,67 +1,49 @@
 //! The simulated machine's sockets: names, listening, connecting, sending. Datagrams are in `datagrams`.
 //!
-//! **What.** [`Network`] knows who is bound to what; the methods of [`Machine`] here do what `bind(2)`, `listen(2)`,
-//! `connect(2)`, `accept(2)`, `shutdown(2)` and the closing of a socket do. One machine, all of whose addresses are its own.
-//!
-//! **Invariants.** *INV-NETWORK-1*: what is in `bound` is a file that exists, until [`Network::unbind`].
+//! **What.** The methods of [`Machine`] here do what `bind(2)`, `listen(2)`, `connect(2)`, `accept(2)`, `shutdown(2)` and the
+//! closing of a socket do. One machine, all of whose addresses are its own.
 //!
 //! **Why this shape.** A connection is made whole, both ends of it, when it enters the backlog, as in a kernel: a client can
 //! write before it was accepted, and what it wrote is not lost.
 
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use linux_event_core::errno::Errno;
 use linux_event_core::proactor::How;
 use linux_event_core::sys::{Domain, RawFd, SocketKind};
 
-use super::bits::{IN, OUT, PRI};
+use super::bits::{HUP, IN, OUT, PRI, RDHUP};
 use super::datagrams::Datagram;
 use super::machine::{FileId, Machine, Notice, Object};
+use super::names::{Name, check_family, loopback};
 use super::objects::{Listener, Socket};
 
-/// The first port that is given to who asks for none, and the last.
-const EPHEMERAL: std::ops::RangeInclusive<u16> = 32_768..=60_999;
 /// `net.core.somaxconn`.
 const BACKLOG_MAX: usize = 4096;
-
-/// What a socket is bound to, or connects to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Name {
-    /// An address; a port of 0 stands for one that is free.
-    Internet(SocketAddr),
-    /// The path of a unix socket, at most 107 bytes; one that begins with a zero byte is abstract (`unix(7)`).
-    Path(Vec<u8>),
-}
-
-impl From<SocketAddr> for Name {
-    fn from(address: SocketAddr) -> Self {
-        Self::Internet(address)
-    }
-}
-
-/// A path.
-impl From<&str> for Name {
-    fn from(path: &str) -> Self {
-        Self::Path(path.as_bytes().to_vec())
-    }
-}
 
 /// A stream socket that is neither connected nor listens.
 #[derive(Debug)]
 pub(super) struct Unconnected {
-    domain: Domain,
+    pub(super) domain: Domain,
     local: Option<SocketAddr>,
     is_bound: bool,
+    read_closed: bool,
 }
 
 impl Unconnected {
-    pub(super) fn refuses_to_read(&self) -> Errno {
+    pub(super) fn state(&self) -> u32 {
+        let closed = if self.read_closed { IN | RDHUP } else { 0 };
+        OUT | HUP | closed
+    }
+
+    pub(super) fn read(&self) -> Result<usize, Errno> {
         match self.domain {
-            Domain::Unix => Errno::EINVAL,
-            Domain::V4 | Domain::V6 => Errno::ENOTCONN,
+            Domain::Unix => Err(Errno::EINVAL),
+            Domain::V4 | Domain::V6 if self.read_closed => Ok(0),
+            Domain::V4 | Domain::V6 => Err(Errno::ENOTCONN),
         }
     }
 
@@ -70,139 +52,6 @@ impl Unconnected {
             Domain::Unix => Errno::ENOTCONN,
             Domain::V4 | Domain::V6 => Errno::EPIPE,
         }
-    }
-}
-
-/// Who is bound to what.
-#[derive(Debug, Default)]
-pub(super) struct Network {
-    /// Sockets and their addresses; what they carry. INV-NETWORK-1.
-    bound: BTreeMap<FileId, (SocketKind, SocketAddr)>,
-    /// Unix sockets by their paths. A path outlives its socket, unless it is abstract.
-    paths: BTreeMap<Vec<u8>, Option<FileId>>,
-}
-
-impl Network {
-    pub(super) fn unbind(&mut self, file: FileId) {
-        self.bound.remove(&file);
-        self.paths
-            .retain(|path, bound| *bound != Some(file) || path.first() != Some(&0));
-        for bound in self.paths.values_mut() {
-            if *bound == Some(file) {
-                *bound = None;
-            }
-        }
-    }
-
-    /// Takes a path away; false if there is none.
-    pub(super) fn unlink(&mut self, path: &[u8]) -> bool {
-        self.paths.remove(path).is_some()
-    }
-
-    fn is_taken(&self, kind: SocketKind, address: SocketAddr) -> bool {
-        self.bound.values().any(|(of, bound)| {
-            *of == kind
-                && bound.port() == address.port()
-                && bound.is_ipv4() == address.is_ipv4()
-                && (bound.ip() == address.ip()
-                    || bound.ip().is_unspecified()
-                    || address.ip().is_unspecified())
-        })
-    }
-
-    /// Gives `file` a name; its address, if that is one.
-    pub(super) fn bind(
-        &mut self,
-        file: FileId,
-        kind: SocketKind,
-        name: &Name,
-    ) -> Result<Option<SocketAddr>, Errno> {
-        match name {
-            Name::Internet(address) => self.bind_address(file, kind, *address).map(Some),
-            Name::Path(path) => self.bind_path(file, path).map(|()| None),
-        }
-    }
-
-    fn bind_address(
-        &mut self,
-        file: FileId,
-        kind: SocketKind,
-        mut address: SocketAddr,
-    ) -> Result<SocketAddr, Errno> {
-        if address.port() == 0 {
-            let free = EPHEMERAL.into_iter().find(|&port| {
-                address.set_port(port);
-                !self.is_taken(kind, address)
-            });
-            address.set_port(free.ok_or(Errno::EADDRINUSE)?);
-        } else if self.is_taken(kind, address) {
-            return Err(Errno::EADDRINUSE);
-        }
-        self.bound.insert(file, (kind, address));
-        Ok(address)
-    }
-
-    fn bind_path(&mut self, file: FileId, path: &[u8]) -> Result<(), Errno> {
-        if path.len() > 107 || path.is_empty() {
-            return Err(Errno::EINVAL);
-        }
-        if self.paths.contains_key(path) {
-            return Err(Errno::EADDRINUSE);
-        }
-        self.paths.insert(path.to_vec(), Some(file));
-        Ok(())
-    }
-
-    /// Who is bound to where a connection or a message goes.
-    pub(super) fn find(&self, kind: SocketKind, name: &Name) -> Result<FileId, Errno> {
-        match name {
-            Name::Path(path) => match self.paths.get(path) {
-                Some(bound) => bound.ok_or(Errno::ECONNREFUSED),
-                None if path.first() == Some(&0) => Err(Errno::ECONNREFUSED),
-                None => Err(Errno::ENOENT),
-            },
-            Name::Internet(to) => {
-                let here = |ip: IpAddr| {
-                    if ip.is_unspecified() {
-                        loopback(to)
-                    } else {
-                        ip
-                    }
-                };
-                let fits = |(of, bound): &(SocketKind, SocketAddr)| {
-                    *of == kind
-                        && bound.port() == to.port()
-                        && bound.is_ipv4() == to.is_ipv4()
-                        && (bound.ip() == here(to.ip()) || bound.ip().is_unspecified())
-                };
-                let mut found = self.bound.iter().filter(|(_, bound)| fits(bound));
-                found
-                    .next()
-                    .map(|(&file, _)| file)
-                    .ok_or(Errno::ECONNREFUSED)
-            }
-        }
-    }
-}
-
-/// The address of the same family that stands for this machine.
-pub(super) const fn loopback(address: &SocketAddr) -> IpAddr {
-    match address {
-        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-    }
-}
-
-/// EAFNOSUPPORT if a socket of `domain` can't have to do with `name`.
-pub(super) fn check_family(domain: Domain, name: &Name) -> Result<(), Errno> {
-    let fits = match name {
-        Name::Path(_) => domain == Domain::Unix,
-        Name::Internet(address) => domain == Domain::of(address),
-    };
-    if fits {
-        Ok(())
-    } else {
-        Err(Errno::EAFNOSUPPORT)
     }
 }
 
@@ -219,6 +68,7 @@ impl Machine {
             domain,
             local: None,
             is_bound: false,
+            read_closed: false,
         }))
     }
 
@@ -255,6 +105,7 @@ impl Machine {
                 domain,
                 local,
                 is_bound,
+                ..
             })) => (*domain, *local, *is_bound),
             Some(Object::Listener(listener)) => {
                 listener.backlog_max = backlog_max;
@@ -291,10 +142,14 @@ impl Machine {
         let (domain, local) = match self.object(file) {
             Some(Object::Unconnected(unconnected)) => (unconnected.domain, unconnected.local),
             Some(Object::Datagram(_)) => return self.connect_datagram(file, name),
+            Some(Object::Socket(socket)) => {
+                check_family(socket.domain, name)?;
+                return Err(Errno::EISCONN);
+            }
             Some(Object::Listener(listener)) if listener.domain == Domain::Unix => {
                 return Err(Errno::EINVAL);
             }
-            Some(Object::Socket(_) | Object::Listener(_)) => return Err(Errno::EISCONN),
+            Some(Object::Listener(_)) => return Err(Errno::EISCONN),
             _ => return Err(Errno::ENOTSOCK),
         };
         check_family(domain, name)?;
@@ -388,9 +243,17 @@ impl Machine {
             return Err(Errno::EBADF);
         };
         if sender.write_closed {
-            return Err(Errno::EPIPE);
+            // TCP first tells what happened to the connection.
+            let error = match sender.domain {
+                Domain::Unix => None,
+                Domain::V4 | Domain::V6 => sender.error.take(),
+            };
+            return Err(error.unwrap_or(Errno::EPIPE));
         }
         let peer = sender.peer;
+        if self.socket_mut(peer).is_none() {
+            return Ok(self.send_to_nobody(file, bytes.len()));
+        }
         let mut sent = 0;
         while sent < bytes.len() {
             let Some((len, charge)) = self
@@ -411,6 +274,18 @@ impl Machine {
         Ok(sent)
     }
 
+    /// TCP learns that its peer is gone by what it sends: the answer is a reset.
+    fn send_to_nobody(&mut self, file: FileId, bytes: usize) -> usize {
+        if let Some(sender) = self.socket_mut(file)
+            && bytes > 0
+        {
+            sender.write_closed = true;
+            sender.error = Some(Errno::EPIPE);
+            self.notices.push(Notice::Changed(file, 0));
+        }
+        bytes
+    }
+
     /// Segments that `sender` sent were read or thrown away.
     pub(super) fn release_charges(&mut self, sender: FileId, charges: Vec<usize>) {
         for charge in charges {
@@ -426,13 +301,18 @@ impl Machine {
     /// `shutdown(2)`.
     pub(super) fn shutdown(&mut self, file: FileId, how: How) -> Result<(), Errno> {
         let (reading, writing) = (how != How::Write, how != How::Read);
+        let domain = self.domain(file);
         match self.object_mut(file) {
             Some(Object::Socket(_)) => {}
             Some(Object::Datagram(_)) => return self.shutdown_datagram(file, reading, writing),
-            Some(Object::Unconnected(unconnected)) if unconnected.domain == Domain::Unix => {
-                return Ok(());
+            Some(Object::Unconnected(unconnected)) => {
+                unconnected.read_closed |= reading;
+                self.notices.push(Notice::Changed(file, 0));
+                return match domain {
+                    Some(Domain::Unix) => Ok(()),
+                    _ => Err(Errno::ENOTCONN),
+                };
             }
-            Some(Object::Unconnected(_)) => return Err(Errno::ENOTCONN),
             Some(Object::Listener(_)) if reading => {
                 self.listen_no_more(file);
                 return Ok(());
@@ -467,6 +347,7 @@ impl Machine {
                 domain: listener.domain,
                 local: listener.local,
                 is_bound: true,
+                read_closed: true,
             });
             self.refuse(file, backlog);
         }
@@ -498,7 +379,8 @@ impl Machine {
         let peer = socket.peer;
         if let Some(other) = self.socket_mut(peer) {
             other.read_closed = true;
-            other.write_closed = true;
+            // TCP is told that nothing more comes, not that nobody reads.
+            other.write_closed |= reset || socket.domain == Domain::Unix;
             if reset {
                 other.error = Some(Errno::ECONNRESET);
             }

@@ -95,7 +95,7 @@ const fn takes_buffer(code: Code, extra: &Extra) -> bool {
     }
 }
 
-/// The number, and the flag that says what kind of number.
+/// The number, and the flag that says what kind of number. A file that the engine did not resolve is none: EBADF.
 #[inline(always)]
 fn place(target: Target) -> (i32, u8) {
     match target.0 {

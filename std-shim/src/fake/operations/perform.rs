@@ -11,7 +11,7 @@ use linux_event_core::sys::{Domain, SocketKind};
 use super::super::Fake;
 use super::super::bits::{ERR, HUP};
 use super::super::machine::FileId;
-use super::super::network::Name;
+use super::super::names::Name;
 use super::{Buffer, Operation, Place, Serial, failure};
 
 /// `SOCK_CLOEXEC` and `SOCK_NONBLOCK`, which are no kinds of sockets.
