@@ -54,9 +54,7 @@ where
         {
             return Err(refuse(error, request.buffer));
         }
-        if let Err(error) =
-            Self::check_resolved(&request).and_then(|()| self.check_request(&request))
-        {
+        if let Err(error) = self.check_request(&request) {
             return Err(refuse(error, request.buffer));
         }
         if self.arena.vacant(token).is_none() {
