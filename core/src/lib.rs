@@ -58,6 +58,7 @@ pub mod place;
 pub mod proactor;
 pub mod reactor;
 pub mod signal;
+mod signalfd;
 pub mod sys;
 pub mod table;
 pub mod timer;

@@ -8,8 +8,10 @@
 
 use core::fmt;
 
+use crate::errno::Errno;
+use crate::error::{Call, Error};
 use crate::signal::Signal;
-use crate::sys::ExitInfo;
+use crate::sys::{ExitInfo, Fd, Kernel};
 
 /// `si_code`: ended by itself.
 const CLD_EXITED: i32 = 1;
@@ -84,6 +86,31 @@ impl ExitStatus {
     /// Whether the process exited by itself with code 0.
     pub const fn success(self) -> bool {
         matches!(self, Self::Exited(0))
+    }
+}
+
+/// Opens a pidfd, for a backend.
+pub(crate) fn open<K: Kernel>(kernel: &K, pid: i32) -> Result<Fd<K>, Error> {
+    kernel
+        .pidfd_open(pid)
+        .map_err(|errno| Error::from_call(Call::PidfdOpen, errno))
+}
+
+/// How the process ended; `Ok(None)` if that can't be known, EAGAIN while it lives.
+pub(crate) fn status<K: Kernel>(
+    kernel: &K,
+    process: &Fd<K>,
+    reap: bool,
+) -> Result<Option<ExitStatus>, Errno> {
+    match kernel.waitid(process.borrow(), reap) {
+        Ok(Some(info)) => Ok(Some(ExitStatus::from_info(info))),
+        Ok(None) => Err(Errno::EAGAIN),
+        Err(Errno::ECHILD) if !reap => {
+            // Not a child. Since Linux 6.15 the pidfd itself tells; before, nobody does.
+            let status = kernel.pidfd_exit_status(process.borrow());
+            Ok(status.ok().flatten().map(ExitStatus::from_wait_status))
+        }
+        Err(errno) => Err(errno),
     }
 }
 

@@ -4,8 +4,7 @@
 //! [`Kernel`].
 //!
 //! **Invariants.** *INV-EPOLL-1*: `timer_set` is what the timerfd will expire at, `Instant::MAX` if it will not; it is
-//! cleared once the expiry was seen. *INV-EPOLL-2*: `blocked` holds the signals that this backend blocked and that were not blocked before.
-//! *INV-EPOLL-3*: a caller's number never changes or ends a registration of the backend's own: a descriptor of the
+//! cleared once the expiry was seen. *INV-EPOLL-2*: a caller's number never changes or ends a registration of the backend's own: a descriptor of the
 //! caller's may be closed, and its number be that of the timerfd by now.
 //!
 //! **Why this shape.** How to wait: `epoll_wait` for none and for zero timeouts; `epoll_pwait2` (Linux 5.11) for short
@@ -27,10 +26,11 @@ use crate::clock::{Instant, duration_nanos};
 use crate::errno::Errno;
 use crate::error::{Call, Error};
 use crate::handle::Handle;
-use crate::pid::ExitStatus;
-use crate::signal::{Signal, SignalCounts, SignalSet};
+use crate::pid::{self, ExitStatus};
+use crate::signal::{SignalCounts, SignalSet};
+use crate::signalfd::SignalSource;
 use crate::sys::uapi::EpollEvent;
-use crate::sys::{AsRawFd, BorrowedFd, Fd, Kernel, Linux, MaskChange, RawFd, SignalRecord};
+use crate::sys::{AsRawFd, BorrowedFd, Fd, Kernel, Linux, RawFd};
 use crate::wakeup::Wakeup;
 
 /// The most events that one wait fetches. The kernel hands out what is left in turn.
@@ -59,11 +59,9 @@ where
     has_pwait2: bool,
     kernel: K,
     timer: Option<Fd<K>>,
-    signalfd: Option<Fd<K>>,
-    signals: SignalSet,
-    blocked: SignalSet,
+    signals: SignalSource<K>,
     wakeup: Option<P>,
-    /// The eventfd of `wakeup`, or −1: INV-EPOLL-3.
+    /// The eventfd of `wakeup`, or −1: INV-EPOLL-2.
     wakeup_fd: RawFd,
     stays_on_its_thread: PhantomData<*const ()>,
     events: [EpollEvent; BATCH],
@@ -97,9 +95,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
             has_pwait2: true,
             timer_set: Instant::MAX,
             timer: None,
-            signalfd: None,
-            signals: SignalSet::EMPTY,
-            blocked: SignalSet::EMPTY,
+            signals: SignalSource::NONE,
             wakeup: None,
             wakeup_fd: -1,
             stays_on_its_thread: PhantomData,
@@ -148,11 +144,11 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
             .epoll_ctl(self.instance.borrow(), operation, fd, event)
     }
 
-    /// As [`control`](Self::control), for a number of the caller's: INV-EPOLL-3.
+    /// As [`control`](Self::control), for a number of the caller's: INV-EPOLL-2.
     #[inline]
     fn control_callers(&self, operation: u32, fd: RawFd, event: EpollEvent) -> Result<(), Errno> {
         let is = |own: &Option<Fd<K>>| own.as_ref().is_some_and(|own| own.as_raw_fd() == fd);
-        if fd == self.wakeup_fd || is(&self.timer) || is(&self.signalfd) {
+        if fd == self.wakeup_fd || is(&self.timer) || self.signals.raw_fd() == Some(fd) {
             return Err(Errno::EBADF);
         }
         self.control(operation, fd, event)
@@ -332,7 +328,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Backend for Epoll<K, P> {
         let internal = [
             (wakeup.map(|fd| fd.as_raw_fd()), INTERNAL_WAKEUP),
             (self.timer.as_ref().map(Fd::as_raw_fd), INTERNAL_TIMER),
-            (self.signalfd.as_ref().map(Fd::as_raw_fd), INTERNAL_SIGNAL),
+            (self.signals.raw_fd(), INTERNAL_SIGNAL),
         ];
         for (fd, event) in internal {
             if let Some(fd) = fd {
@@ -397,90 +393,24 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Backend for Epoll<K, P> {
     }
 
     fn set_signals(&mut self, set: SignalSet) -> Result<(), Error> {
-        let added = set.difference(self.signals);
-        let removed = self.signals.difference(set);
-        if !added.is_empty() {
-            let old = self
-                .kernel
-                .signal_mask(MaskChange::Block, added)
-                .map_err(|errno| Error::from_call(Call::Sigprocmask, errno))?;
-            let newly_blocked = added.difference(old);
-            if let Err(error) = self.change_signalfd(set) {
-                let _ = self.kernel.signal_mask(MaskChange::Unblock, newly_blocked);
-                return Err(error);
-            }
-            self.blocked = self.blocked.union(newly_blocked); // INV-EPOLL-2
-        } else if !removed.is_empty() {
-            self.change_signalfd(set)?;
-        }
-        self.signals = set;
-        let restored = self.blocked.intersection(removed);
-        if !restored.is_empty() {
-            self.blocked = self.blocked.difference(restored);
-            self.kernel
-                .signal_mask(MaskChange::Unblock, restored)
-                .map_err(|errno| Error::from_call(Call::Sigprocmask, errno))?;
-        }
-        Ok(())
+        let (kernel, epoll) = (&self.kernel, self.instance.borrow());
+        self.signals.set(kernel, set, |signalfd| {
+            kernel
+                .epoll_ctl(epoll, linux::EPOLL_CTL_ADD, signalfd, INTERNAL_SIGNAL)
+                .map_err(|errno| Error::from_call(Call::EpollCtl, errno))
+        })
     }
 
     fn take_signals(&mut self, counts: &mut SignalCounts) -> Result<(), Error> {
-        let Some(signalfd) = &self.signalfd else {
-            return Ok(());
-        };
-        let mut records = [SignalRecord::EMPTY; 16];
-        loop {
-            match self.kernel.signalfd_read(signalfd.borrow(), &mut records) {
-                Ok(count) => {
-                    for record in records.iter().take(count) {
-                        if let Some(signal) = Signal::from_raw(record.number as i32) {
-                            counts.add(signal, 1);
-                        }
-                    }
-                }
-                Err(Errno::EAGAIN) => return Ok(()),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(Error::from_call(Call::Signalfd, errno)),
-            }
-        }
+        self.signals.take(&self.kernel, counts)
     }
 
     fn open_process(&mut self, pid: i32) -> Result<Fd<K>, Error> {
-        self.kernel
-            .pidfd_open(pid)
-            .map_err(|errno| Error::from_call(Call::PidfdOpen, errno))
+        pid::open(&self.kernel, pid)
     }
 
     fn process_status(&mut self, process: &Fd<K>, reap: bool) -> Result<Option<ExitStatus>, Errno> {
-        match self.kernel.waitid(process.borrow(), reap) {
-            Ok(Some(info)) => Ok(Some(ExitStatus::from_info(info))),
-            Ok(None) => Err(Errno::EAGAIN),
-            Err(Errno::ECHILD) if !reap => {
-                // Not a child. Since Linux 6.15 the pidfd itself tells; before, nobody does.
-                let status = self.kernel.pidfd_exit_status(process.borrow());
-                Ok(status.ok().flatten().map(ExitStatus::from_wait_status))
-            }
-            Err(errno) => Err(errno),
-        }
-    }
-}
-
-impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
-    fn change_signalfd(&mut self, set: SignalSet) -> Result<(), Error> {
-        if let Some(signalfd) = &self.signalfd {
-            return self
-                .kernel
-                .signalfd_change(signalfd.borrow(), set)
-                .map_err(|errno| Error::from_call(Call::Signalfd, errno));
-        }
-        let signalfd = self
-            .kernel
-            .signalfd(set)
-            .map_err(|errno| Error::from_call(Call::Signalfd, errno))?;
-        self.control(linux::EPOLL_CTL_ADD, signalfd.as_raw_fd(), INTERNAL_SIGNAL)
-            .map_err(|errno| Error::from_call(Call::EpollCtl, errno))?;
-        self.signalfd = Some(signalfd);
-        Ok(())
+        pid::status(&self.kernel, process, reap)
     }
 }
 
@@ -488,9 +418,8 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Drop for Epoll<K, P> {
     /// Gives the thread its signal mask back. What is pending is taken first, so that it does not strike now (S-3).
     /// In a forked child it only closes (G-1).
     fn drop(&mut self) {
-        if self.is_owner() && !self.blocked.is_empty() {
-            let _ = self.take_signals(&mut SignalCounts::new());
-            let _ = self.kernel.signal_mask(MaskChange::Unblock, self.blocked);
+        if self.is_owner() {
+            self.signals.restore(&self.kernel);
         }
     }
 }
@@ -499,7 +428,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> fmt::Debug for Epoll<K, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Epoll")
             .field("instance", &self.instance)
-            .field("signals", &self.signals)
+            .field("signals", &self.signals.signals())
             .finish_non_exhaustive()
     }
 }

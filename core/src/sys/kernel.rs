@@ -1,5 +1,8 @@
 //! The seam: what the loops ask of a kernel.
 
+use core::ptr::NonNull;
+
+use super::ring::RingParams;
 use super::uapi::EpollEvent;
 use super::{BorrowedFd, Fd, RawFd};
 use crate::clock::Instant;
@@ -48,7 +51,10 @@ pub struct ExitInfo {
 ///
 /// # Safety
 /// An implementor vouches that a count which a call returns is never larger than the slice it was given, that a
-/// returned [`Fd`] is owned by nobody else, and that memory lent to a call is not touched after the call returns.
+/// returned [`Fd`] is owned by nobody else, and that memory lent to a call is not touched after the call returns. Memory that
+/// [`map_ring`](Kernel::map_ring) and [`map_anonymous`](Kernel::map_anonymous) return is valid for its length, starts on a
+/// page, and is the caller's alone until it is unmapped; a ring's is the kernel's too, which may write there at any time. What
+/// a queued submission points to is touched until its last completion is posted, and no longer.
 pub unsafe trait Kernel: Clone {
     /// Closes `fd`. Errors are of no use by then and are dropped (`close(2)`).
     ///
@@ -184,6 +190,90 @@ pub unsafe trait Kernel: Clone {
     /// # Errors
     /// ENOTTY or EINVAL before 6.13, ESRCH.
     fn pidfd_exit_status(&self, pidfd: BorrowedFd<'_>) -> Result<Option<i32>, Errno>;
+
+    /// `io_uring_setup(2)`: a new ring with room for `entries` submissions. Fills `params`.
+    ///
+    /// # Safety
+    /// With `IORING_SETUP_NO_MMAP` the memory that `params` names is large enough for what is asked for, starts on a page,
+    /// and is the ring's until it is closed.
+    ///
+    /// # Errors
+    /// ENOSYS and EPERM where there is no io_uring; EINVAL for flags the kernel lacks; ENOMEM, also for want of lockable
+    /// memory; EMFILE, ENFILE.
+    unsafe fn io_uring_setup(
+        &self,
+        entries: u32,
+        params: &mut RingParams,
+    ) -> Result<Fd<Self>, Errno>;
+
+    /// `io_uring_enter(2)`: submits up to `to_submit` entries, then waits until `min_complete` completions are there, for
+    /// `timeout_ns` nanoseconds at most (Linux 5.11). `ring` is a descriptor's number, or, with
+    /// `IORING_ENTER_REGISTERED_RING`, a registered index.
+    ///
+    /// # Safety
+    /// What the queued submissions point to is lent to the kernel, and stays where it is, until their last completions.
+    ///
+    /// # Errors
+    /// EINTR when a signal handler ran, ETIME when the time was over, EAGAIN and EBUSY when nothing could be taken, EBADR
+    /// when completions were lost.
+    unsafe fn io_uring_enter(
+        &self,
+        ring: u32,
+        to_submit: u32,
+        min_complete: u32,
+        flags: u32,
+        timeout_ns: Option<u64>,
+    ) -> Result<u32, Errno>;
+
+    /// `io_uring_register(2)`.
+    ///
+    /// # Safety
+    /// `argument` is what `opcode` expects, `count` of it; what is registered stays valid until it is unregistered.
+    ///
+    /// # Errors
+    /// EINVAL for opcodes the kernel lacks, ENOMEM, EBUSY, ENXIO, EBADF.
+    unsafe fn io_uring_register(
+        &self,
+        ring: BorrowedFd<'_>,
+        opcode: u32,
+        argument: *mut (),
+        count: u32,
+    ) -> Result<u32, Errno>;
+
+    /// `mmap(2)` of `length` bytes of a ring, at one of the `IORING_OFF_*` offsets.
+    ///
+    /// # Errors
+    /// ENOMEM, EAGAIN, EINVAL.
+    fn map_ring(
+        &self,
+        ring: BorrowedFd<'_>,
+        offset: u64,
+        length: usize,
+    ) -> Result<NonNull<u8>, Errno>;
+
+    /// `mmap(2)` of `length` bytes of private zeroes, which cost nothing until they are touched.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    fn map_anonymous(&self, length: usize) -> Result<NonNull<u8>, Errno>;
+
+    /// `munmap(2)`.
+    ///
+    /// # Safety
+    /// `start` and `length` are those of a mapping of this kernel's that nobody uses any more.
+    unsafe fn unmap(&self, start: NonNull<u8>, length: usize);
+
+    /// `madvise(MADV_DONTFORK)`: a forked child will not have this memory. That it may fail is of no matter.
+    ///
+    /// # Safety
+    /// `start` and `length` are those of a mapping of this kernel's; a forked child does not touch it.
+    unsafe fn dont_fork(&self, start: NonNull<u8>, length: usize);
+
+    /// How many bytes may be locked into memory (`RLIMIT_MEMLOCK`); `None` if there is no limit, or none is told.
+    fn lockable_memory(&self) -> Option<u64>;
+
+    /// Whether the sysctl `kernel.io_uring_disabled` (Linux 6.6) is there and forbids something.
+    fn is_io_uring_disabled(&self) -> bool;
 
     /// `CLOCK_MONOTONIC`, through the vDSO where there is one.
     fn monotonic(&self) -> Instant;

@@ -1,11 +1,14 @@
 //! [`Linux`]: the seam as raw system calls.
 
+use core::ptr::NonNull;
+
 use linux_raw_sys::general as linux;
 
+use super::ring::RingParams;
 use super::raw::{call1, call2, call3, call4, call5, call6, fd};
 use super::uapi::{EpollEvent, PIDFD_GET_INFO, PIDFD_INFO_EXIT, PidfdInfo, SFD_FLAGS};
 use super::{
-    AsRawFd, BorrowedFd, ExitInfo, Fd, Kernel, MaskChange, RawFd, SignalRecord, process, vdso,
+    AsRawFd, BorrowedFd, ExitInfo, Fd, Kernel, MaskChange, RawFd, SignalRecord, memory, process, vdso,
 };
 use crate::clock::Instant;
 use crate::errno::Errno;
@@ -18,7 +21,7 @@ pub struct Linux;
 /// The kernel's signal sets are 64 bits on every architecture served here.
 const SIGSET_BYTES: usize = 8;
 /// Nanoseconds in a second.
-const NANOS: u64 = 1_000_000_000;
+pub(super) const NANOS: u64 = 1_000_000_000;
 
 /// `struct __kernel_timespec` of a number of nanoseconds.
 #[inline(always)]
@@ -328,6 +331,87 @@ unsafe impl Kernel for Linux {
             )
         }?;
         Ok((info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code))
+    }
+
+    unsafe fn io_uring_setup(
+        &self,
+        entries: u32,
+        params: &mut RingParams,
+    ) -> Result<Fd<Self>, Errno> {
+        // SAFETY: INV-SYS-1: `params` lives until the call returns; INV-SYS-3: integers, and pointers that are not followed.
+        // The caller vouches for the memory it names.
+        unsafe {
+            call2(
+                linux::__NR_io_uring_setup,
+                entries as usize,
+                core::ptr::from_mut(params) as usize,
+            )
+        }
+        .map(|raw| self.own(raw))
+    }
+
+    #[inline(always)]
+    unsafe fn io_uring_enter(
+        &self,
+        ring: u32,
+        to_submit: u32,
+        min_complete: u32,
+        flags: u32,
+        timeout_ns: Option<u64>,
+    ) -> Result<u32, Errno> {
+        // SAFETY: the caller vouches for what is queued.
+        unsafe { memory::enter(ring, to_submit, min_complete, flags, timeout_ns) }
+    }
+
+    unsafe fn io_uring_register(
+        &self,
+        ring: BorrowedFd<'_>,
+        opcode: u32,
+        argument: *mut (),
+        count: u32,
+    ) -> Result<u32, Errno> {
+        // SAFETY: the caller vouches for `argument` and `count`.
+        unsafe {
+            call4(
+                linux::__NR_io_uring_register,
+                fd(ring.as_raw_fd()),
+                opcode as usize,
+                argument as usize,
+                count as usize,
+            )
+        }
+        .map(|value| value as u32)
+    }
+
+    fn map_ring(
+        &self,
+        ring: BorrowedFd<'_>,
+        offset: u64,
+        length: usize,
+    ) -> Result<NonNull<u8>, Errno> {
+        memory::map_ring(ring, offset, length)
+    }
+
+    fn map_anonymous(&self, length: usize) -> Result<NonNull<u8>, Errno> {
+        memory::map_anonymous(length)
+    }
+
+    unsafe fn unmap(&self, start: NonNull<u8>, length: usize) {
+        // SAFETY: the caller vouches for the mapping.
+        unsafe { memory::unmap(start, length) }
+    }
+
+    unsafe fn dont_fork(&self, start: NonNull<u8>, length: usize) {
+        // SAFETY: the caller vouches for the mapping.
+        unsafe { memory::dont_fork(start, length) }
+    }
+
+    fn lockable_memory(&self) -> Option<u64> {
+        memory::lockable()
+    }
+
+    fn is_io_uring_disabled(&self) -> bool {
+        memory::is_io_uring_disabled()
     }
 
     #[inline]

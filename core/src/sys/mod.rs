@@ -21,8 +21,10 @@
 pub mod fd;
 mod kernel;
 mod linux;
+mod memory;
 pub(crate) mod process;
 mod raw;
+pub mod ring;
 mod socket;
 pub mod uapi;
 pub mod vdso;
