@@ -165,7 +165,7 @@ fn summary_calls(text: &str) -> BTreeMap<String, f64> {
     text.lines().filter_map(row).collect()
 }
 
-/// What the longer run has more, an operation; names with less than a hundredth are of the set-up and go.
+/// What the longer run has more, an operation; names that would print as 0.00 are of the set-up and go.
 fn per_operation(
     short: &BTreeMap<String, f64>,
     long: &BTreeMap<String, f64>,
@@ -176,7 +176,7 @@ fn per_operation(
         (name.clone(), more / operations)
     };
     let each = long.iter().map(each);
-    each.filter(|(_, calls)| calls.abs() >= 0.01).collect()
+    each.filter(|(_, calls)| calls.abs() >= 0.005).collect()
 }
 
 /// Iterations that make a count of `workload` long enough: `wanted` operations at its largest chosen size.

@@ -13,10 +13,13 @@
 #![allow(clippy::cast_precision_loss)]
 #![deny(unsafe_code)]
 
+mod active_of_many;
 mod count;
 mod idle_watchers;
 mod measure;
+mod nop;
 mod pingpong;
+mod pingpong_ops;
 mod random;
 mod rearm;
 mod report;

@@ -11,7 +11,7 @@
 
 #![forbid(unsafe_code)]
 
-mod floor;
+pub(crate) mod floor;
 mod ours;
 mod peers;
 
@@ -81,16 +81,16 @@ pub(crate) const WORKLOAD: Workload = Workload {
 };
 
 /// The key of the end that starts and counts.
-const NEAR: u64 = 0;
+pub(crate) const NEAR: u64 = 0;
 /// The key of the end that echoes.
-const FAR: u64 = 1;
+pub(crate) const FAR: u64 = 1;
 /// The first key of the idle watchers.
 const IDLE: u64 = 2;
 /// Bytes in a buffer.
-const BUFFER: usize = 64;
+pub(crate) const BUFFER: usize = 64;
 
 #[cold]
 #[inline(never)]
-fn lost() -> io::Error {
+pub(crate) fn lost() -> io::Error {
     io::Error::other("a byte was lost, or one came from nowhere")
 }

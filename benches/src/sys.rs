@@ -2,7 +2,8 @@
 //!
 //! **What.** [`Raw`] and [`Libc`] make the three calls of an event loop in the two ways a program can: the `syscall`
 //! instruction inlined where it is used, or a call to the C library. The rest sets a benchmark up: descriptors,
-//! limits, the CPU it runs on. `libev` is a peer, behind the feature of the same name.
+//! limits, the CPU it runs on. `ring` is `io_uring` by hand, `crate_ring` a peer for it; `libev` is a peer, behind the
+//! feature of the same name.
 //!
 //! **Invariants.** *INV-BENCH-1*: every pointer handed to the kernel comes from a live reference, and the length
 //! beside it is that of what it points to. *INV-BENCH-2*: descriptors are `OwnedFd` and `BorrowedFd`, so they are open
@@ -17,8 +18,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use linux_event_core::place::Zeroed;
 
+pub(crate) mod crate_ring;
 #[cfg(feature = "libev")]
 pub(crate) mod libev;
+pub(crate) mod proactor;
+pub(crate) mod ring;
 
 /// How many events one wait takes at most, in every system that lets it be chosen.
 pub(crate) const BATCH: usize = 64;
@@ -240,6 +244,12 @@ pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     // SAFETY: INV-BENCH-1: the kernel writes two numbers.
     done(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) })?;
     Ok((owned(fds[0])?, owned(fds[1])?))
+}
+
+/// A pair that lives as long as the process, for what holds bare numbers, or holds on to a descriptor by itself.
+pub(crate) fn leaked_pair() -> io::Result<(BorrowedFd<'static>, BorrowedFd<'static>)> {
+    let pair: &'static (OwnedFd, OwnedFd) = Box::leak(Box::new(socket_pair()?));
+    Ok((pair.0.as_fd(), pair.1.as_fd()))
 }
 
 /// An eventfd that counts zero: readable never.

@@ -50,3 +50,10 @@ impl IntoOwnedFd for Fd {
         unsafe { OwnedFd::from_raw_fd(self.into_raw()) }
     }
 }
+
+/// A bare number, for tests of the fake.
+#[cfg(test)]
+pub(crate) fn target_of(number: sys::RawFd) -> linux_event_core::proactor::Target {
+    // SAFETY: a fake looks the number up among its own, which are no descriptors of the machine.
+    unsafe { linux_event_core::proactor::Target::from_raw(number) }
+}

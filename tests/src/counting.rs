@@ -14,6 +14,7 @@
 #![allow(dead_code, reason = "each test file uses its own part of this one")]
 
 use std::collections::BTreeMap;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use linux_event_core::errno::Errno;
 use linux_event_core::error::Error;
 use linux_event_core::reactor::{Epoll, Event, Reactor, Storage};
 use linux_event_core::signal::SignalSet;
+use linux_event_core::sys::ring::RingParams;
 use linux_event_core::sys::uapi::EpollEvent;
 use linux_event_core::sys::{
     BorrowedFd, ExitInfo, Fd, Kernel, Linux, MaskChange, RawFd, SignalRecord,
@@ -62,6 +64,14 @@ names!(
     Read,
     Write,
     Close,
+    RingSetup,
+    RingEnter,
+    RingRegister,
+    Map,
+    Unmap,
+    DontFork,
+    LockableMemory,
+    IsDisabled,
     // No system call where there is a vDSO, and so counted apart.
     Monotonic,
 );
@@ -323,6 +333,79 @@ unsafe impl Kernel for Probe {
     fn pidfd_exit_status(&self, pidfd: BorrowedFd<'_>) -> Result<Option<i32>, Errno> {
         self.enter(Name::PidfdExitStatus)?;
         Linux.pidfd_exit_status(pidfd)
+    }
+
+    unsafe fn io_uring_setup(
+        &self,
+        entries: u32,
+        params: &mut RingParams,
+    ) -> Result<Fd<Self>, Errno> {
+        self.enter(Name::RingSetup)?;
+        // SAFETY: the caller vouches for the memory that `params` names.
+        Ok(self.own(Name::RingSetup, unsafe {
+            Linux.io_uring_setup(entries, params)
+        }?))
+    }
+
+    unsafe fn io_uring_enter(
+        &self,
+        ring: u32,
+        to_submit: u32,
+        min_complete: u32,
+        flags: u32,
+        timeout_ns: Option<u64>,
+    ) -> Result<u32, Errno> {
+        self.enter(Name::RingEnter)?;
+        // SAFETY: the caller vouches for what is queued.
+        unsafe { Linux.io_uring_enter(ring, to_submit, min_complete, flags, timeout_ns) }
+    }
+
+    unsafe fn io_uring_register(
+        &self,
+        ring: BorrowedFd<'_>,
+        opcode: u32,
+        argument: *mut (),
+        count: u32,
+    ) -> Result<u32, Errno> {
+        self.enter(Name::RingRegister)?;
+        // SAFETY: the caller vouches for the argument.
+        unsafe { Linux.io_uring_register(ring, opcode, argument, count) }
+    }
+
+    fn map_ring(
+        &self,
+        ring: BorrowedFd<'_>,
+        offset: u64,
+        length: usize,
+    ) -> Result<NonNull<u8>, Errno> {
+        self.enter(Name::Map)?;
+        Linux.map_ring(ring, offset, length)
+    }
+
+    fn map_anonymous(&self, length: usize) -> Result<NonNull<u8>, Errno> {
+        self.enter(Name::Map)?;
+        Linux.map_anonymous(length)
+    }
+
+    unsafe fn unmap(&self, start: NonNull<u8>, length: usize) {
+        let _ = self.enter(Name::Unmap);
+        // SAFETY: the caller vouches for the mapping.
+        unsafe { Linux.unmap(start, length) }
+    }
+
+    unsafe fn dont_fork(&self, start: NonNull<u8>, length: usize) {
+        let _ = self.enter(Name::DontFork);
+        // SAFETY: the caller vouches for the mapping.
+        unsafe { Linux.dont_fork(start, length) }
+    }
+
+    fn lockable_memory(&self) -> Option<u64> {
+        let _ = self.enter(Name::LockableMemory);
+        Linux.lockable_memory()
+    }
+
+    fn is_io_uring_disabled(&self) -> bool {
+        self.enter(Name::IsDisabled).is_err() || Linux.is_io_uring_disabled()
     }
 
     fn monotonic(&self) -> Instant {

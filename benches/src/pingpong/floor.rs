@@ -43,7 +43,7 @@ impl Setup {
 }
 
 /// Raw system calls, all in one loop.
-pub(super) fn inline(idle_watchers: usize) -> io::Result<Box<dyn Round>> {
+pub(crate) fn inline(idle_watchers: usize) -> io::Result<Box<dyn Round>> {
     let setup = Setup::new(idle_watchers, Trigger::Level)?;
     Ok(timed(1, move |round_trips| {
         bounce::<Raw>(&setup, round_trips)
@@ -51,7 +51,7 @@ pub(super) fn inline(idle_watchers: usize) -> io::Result<Box<dyn Round>> {
 }
 
 /// The same loop, edge-triggered, with `recvfrom` and `sendto`.
-pub(super) fn edge(idle_watchers: usize) -> io::Result<Box<dyn Round>> {
+pub(crate) fn edge(idle_watchers: usize) -> io::Result<Box<dyn Round>> {
     let setup = Setup::new(idle_watchers, Trigger::Edge)?;
     Ok(timed(1, move |round_trips| {
         bounce::<RawSocket>(&setup, round_trips)

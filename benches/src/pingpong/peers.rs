@@ -11,11 +11,11 @@
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsRawFd;
 
 use super::{BUFFER, FAR, IDLE, NEAR, lost};
 use crate::idle_watchers::idle;
-use crate::sys::{BATCH, Calls, Raw, polling_add, socket_pair, tokio_add};
+use crate::sys::{BATCH, Calls, Raw, leaked_pair, polling_add, tokio_add};
 use crate::workload::{Round, timed};
 
 const NEAR_TOKEN: mio::Token = mio::Token(NEAR as usize);
@@ -99,12 +99,6 @@ pub(super) fn polling(idle_watchers: usize) -> io::Result<Box<dyn Round>> {
         }
         Ok(())
     }))
-}
-
-/// A pair that lives as long as the process, for loops that hold bare numbers.
-fn leaked_pair() -> io::Result<(BorrowedFd<'static>, BorrowedFd<'static>)> {
-    let pair: &'static (OwnedFd, OwnedFd) = Box::leak(Box::new(socket_pair()?));
-    Ok((pair.0.as_fd(), pair.1.as_fd()))
 }
 
 pub(super) fn tokio(idle_watchers: usize) -> io::Result<Box<dyn Round>> {

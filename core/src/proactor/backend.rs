@@ -133,7 +133,7 @@ pub trait Backend: reactor::Backend {
     fn reserve(&mut self, operations: usize) -> Result<(), Error>;
 
     /// Whether [`push`](Self::push) would take `request`, were there room: so that a chain is refused before any member of it
-    /// is queued (P-10).
+    /// is queued (P-10). Adopted files in it are not resolved yet: the engine has looked at those.
     ///
     /// # Errors
     /// [`Error::UnsupportedOperation`]; [`Error::Invalid`] for a path without its zero byte, a range beyond a registered

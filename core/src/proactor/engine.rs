@@ -26,6 +26,7 @@ use super::operation::{
     Code, Extra, Link, Place, Refused, Request, Target, VECTORS_MAX, VectoredRequest, Vectors,
 };
 use super::storage::{Entry, OpenFile, State, Storage, Tables, key};
+use super::uring::Uring;
 use crate::clock::Instant;
 use crate::error::Error;
 use crate::handle::{Handle, Op, ProcessWatch, Subscription, Tag, TimerId};
@@ -45,9 +46,9 @@ use crate::table::Full;
 pub struct Proactor<
     Buf,
     D,
-    const OPS: usize,
-    const T: usize,
-    B: Backend<Buf = Buf>,
+    const OPS: usize = 64,
+    const T: usize = 64,
+    B: Backend<Buf = Buf> = Uring<Buf>,
     S = Storage<D, OPS, T, <B as reactor::Backend>::Process, <B as Backend>::Fd>,
 > where
     D: Copy,

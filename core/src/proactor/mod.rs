@@ -9,6 +9,7 @@ mod files;
 mod operation;
 mod resources;
 mod storage;
+mod uring;
 
 pub use backend::{Backend, Carried, Counters, Popped, Report, Shutdown, Stat};
 pub use buffer::{Block, IoBuf, Pool, RawBuf};
@@ -19,3 +20,6 @@ pub use operation::{
     Refused, Request, Target, VECTORS_MAX, VectoredRequest, Vectors, op,
 };
 pub use storage::{Storage, Tables};
+pub use uring::{
+    Capabilities, Lease, Memory, OperationMemory, Options, Part, RingMemory, StepDown, Uring,
+};

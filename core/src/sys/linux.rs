@@ -4,11 +4,12 @@ use core::ptr::NonNull;
 
 use linux_raw_sys::general as linux;
 
-use super::ring::RingParams;
 use super::raw::{call1, call2, call3, call4, call5, call6, fd};
+use super::ring::RingParams;
 use super::uapi::{EpollEvent, PIDFD_GET_INFO, PIDFD_INFO_EXIT, PidfdInfo, SFD_FLAGS};
 use super::{
-    AsRawFd, BorrowedFd, ExitInfo, Fd, Kernel, MaskChange, RawFd, SignalRecord, memory, process, vdso,
+    AsRawFd, BorrowedFd, ExitInfo, Fd, Kernel, MaskChange, RawFd, SignalRecord, memory, process,
+    vdso,
 };
 use crate::clock::Instant;
 use crate::errno::Errno;

@@ -399,7 +399,8 @@ same_layout! {
 }
 
 const _: () = assert!(size_of::<Sqe>() == 64 && size_of::<Cqe>() == 16);
-const _: () = assert!(size_of::<BufferGroup>() == 40 && core::mem::offset_of!(BufferGroup, id) == 12);
+const _: () =
+    assert!(size_of::<BufferGroup>() == 40 && core::mem::offset_of!(BufferGroup, id) == 12);
 const _: () = assert!(core::mem::offset_of!(Probe, ops) == 16 && size_of::<ProbeOp>() == 8);
 // `struct msghdr` and `struct iovec` of 64-bit machines.
 const _: () = assert!(size_of::<Message>() == 56 && core::mem::offset_of!(Message, vectors) == 16);

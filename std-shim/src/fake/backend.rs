@@ -52,16 +52,18 @@ impl Fake {
 }
 
 impl Fake {
+    /// Whether a signal handler is to interrupt this wait.
+    fn is_interrupted(&mut self) -> bool {
+        let is_interrupted = self.interrupts_next > 0;
+        self.interrupts_next -= u32::from(is_interrupted);
+        is_interrupted
+    }
+
     /// A wait of a proactor: hands over what is queued, then waits. One that is interrupted has handed it over.
-    fn enter(
-        &mut self,
-        deadline: Option<Instant>,
-        timeout: Option<Duration>,
-        is_interrupted: bool,
-    ) -> Result<(), Error> {
+    fn enter(&mut self, deadline: Option<Instant>, timeout: Option<Duration>) -> Result<(), Error> {
         self.operations.count_enter();
         let is_interrupted = match self.fail_call(Call::IoUringEnter) {
-            Ok(()) => is_interrupted,
+            Ok(()) => self.is_interrupted(),
             Err(Errno::EINTR) => true,
             Err(errno) => return Err(enter_error(errno)),
         };
@@ -119,13 +121,11 @@ impl Backend for Fake {
         self.touch("wait");
         self.batch.clear();
         self.counts.waits += 1;
-        let is_interrupted = self.interrupts_next > 0;
-        self.interrupts_next -= u32::from(is_interrupted);
         if self.operations.is_used() {
-            return self.enter(deadline, timeout, is_interrupted);
+            return self.enter(deadline, timeout);
         }
         match self.fail_call(Call::EpollWait) {
-            Ok(()) if is_interrupted => Ok(()),
+            Ok(()) if self.is_interrupted() => Ok(()),
             Ok(()) => self.pass_until_ready(deadline, timeout),
             Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(Error::from_call(Call::EpollWait, errno)),

@@ -19,6 +19,7 @@ use linux_event_core::errno::Errno;
 use linux_event_core::sys::RawFd;
 
 use super::bits::{ERR, HUP, IN, OUT};
+use super::datagrams::Datagram;
 use super::network::{Network, Unconnected};
 use super::numbers::Numbers;
 use super::objects::{Listener, Pipe, Socket};
@@ -66,6 +67,7 @@ pub(super) enum Object {
     /// A stream socket that is neither connected nor listens.
     Unconnected(Unconnected),
     Listener(Listener),
+    Datagram(Datagram),
     Counter(u64),
     Regular(OpenRegular),
     /// A directory, by its path.
@@ -168,6 +170,7 @@ impl Machine {
             Object::Socket(socket) => socket.state(),
             Object::Unconnected(_) => OUT | HUP,
             Object::Listener(listener) => listener.state(),
+            Object::Datagram(datagram) => datagram.state(),
             Object::Counter(count) => {
                 let readable = if *count > 0 { IN } else { 0 };
                 let writable = if *count < u64::MAX - 1 { OUT } else { 0 };
@@ -205,7 +208,12 @@ impl Machine {
     pub(super) fn is_socket(&self, file: FileId) -> bool {
         matches!(
             self.object(file),
-            Some(Object::Socket(_) | Object::Unconnected(_) | Object::Listener(_))
+            Some(
+                Object::Socket(_)
+                    | Object::Unconnected(_)
+                    | Object::Listener(_)
+                    | Object::Datagram(_)
+            )
         )
     }
 
@@ -326,7 +334,7 @@ impl Machine {
                 }
             }
             Object::Socket(socket) => self.hang_up(file, socket),
-            Object::Unconnected(_) => self.network.unbind(file),
+            Object::Unconnected(_) | Object::Datagram(_) => self.network.unbind(file),
             Object::Listener(listener) => self.stop_listening(file, listener),
             Object::Regular(regular) => self.disk.forget(regular.inode),
             _ => {}
@@ -367,6 +375,13 @@ impl Machine {
                 self.notices.push(Notice::Changed(file, OUT));
                 Ok(room.len())
             }
+            Object::Datagram(datagram) => {
+                let message = datagram.receive(false)?.bytes;
+                self.notices.push(Notice::Room(file));
+                let count = message.len().min(buffer.len());
+                buffer[..count].copy_from_slice(&message[..count]);
+                Ok(count)
+            }
             Object::Regular(regular) => self.disk.read(regular, buffer, at),
             Object::Unconnected(unconnected) => Err(unconnected.refuses_to_read()),
             Object::Listener(listener) => Err(listener.refuses_to_read()),
@@ -405,6 +420,7 @@ impl Machine {
                 self.count_up(file, value)?;
                 Ok(size_of::<u64>())
             }
+            Object::Datagram(_) => self.send_datagram(file, bytes, None),
             Object::Regular(regular) => self.disk.write(regular, bytes, at),
             Object::Unconnected(unconnected) => Err(unconnected.refuses_to_write()),
             Object::Listener(listener) => Err(listener.refuses_to_write()),

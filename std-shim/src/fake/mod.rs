@@ -48,6 +48,8 @@
 
 mod backend;
 mod bits;
+mod datagrams;
+mod files;
 mod interest;
 mod io;
 mod machine;
@@ -61,6 +63,7 @@ mod provided;
 mod regular;
 mod schedule;
 mod signals;
+mod sockets;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -87,6 +90,7 @@ use machine::{Machine, Notice, TIMER as TIMER_FILE, WAKES};
 use operations::Operations;
 use processes::Returned;
 
+pub use network::Name;
 pub use operations::{Answer, CompleteError, Decision, PendingOp};
 pub use owned::FakeOwned;
 pub use processes::FakeProcess;

@@ -1,4 +1,4 @@
-//! The simulated machine's stream sockets: names, listening, connecting, sending.
+//! The simulated machine's sockets: names, listening, connecting, sending. Datagrams are in `datagrams`.
 //!
 //! **What.** [`Network`] knows who is bound to what; the methods of [`Machine`] here do what `bind(2)`, `listen(2)`,
 //! `connect(2)`, `accept(2)`, `shutdown(2)` and the closing of a socket do. One machine, all of whose addresses are its own.
@@ -18,6 +18,7 @@ use linux_event_core::proactor::How;
 use linux_event_core::sys::{Domain, RawFd, SocketKind};
 
 use super::bits::{IN, OUT, PRI};
+use super::datagrams::Datagram;
 use super::machine::{FileId, Machine, Notice, Object};
 use super::objects::{Listener, Socket};
 
@@ -26,12 +27,26 @@ const EPHEMERAL: std::ops::RangeInclusive<u16> = 32_768..=60_999;
 /// `net.core.somaxconn`.
 const BACKLOG_MAX: usize = 4096;
 
-/// Where to connect or bind to.
+/// What a socket is bound to, or connects to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Name {
+pub enum Name {
+    /// An address; a port of 0 stands for one that is free.
     Internet(SocketAddr),
-    /// Abstract if it begins with a zero byte.
+    /// The path of a unix socket, at most 107 bytes; one that begins with a zero byte is abstract (`unix(7)`).
     Path(Vec<u8>),
+}
+
+impl From<SocketAddr> for Name {
+    fn from(address: SocketAddr) -> Self {
+        Self::Internet(address)
+    }
+}
+
+/// A path.
+impl From<&str> for Name {
+    fn from(path: &str) -> Self {
+        Self::Path(path.as_bytes().to_vec())
+    }
 }
 
 /// A stream socket that is neither connected nor listens.
@@ -61,8 +76,8 @@ impl Unconnected {
 /// Who is bound to what.
 #[derive(Debug, Default)]
 pub(super) struct Network {
-    /// Stream sockets by their addresses. INV-NETWORK-1.
-    bound: BTreeMap<FileId, SocketAddr>,
+    /// Sockets and their addresses; what they carry. INV-NETWORK-1.
+    bound: BTreeMap<FileId, (SocketKind, SocketAddr)>,
     /// Unix sockets by their paths. A path outlives its socket, unless it is abstract.
     paths: BTreeMap<Vec<u8>, Option<FileId>>,
 }
@@ -84,9 +99,10 @@ impl Network {
         self.paths.remove(path).is_some()
     }
 
-    fn is_taken(&self, address: SocketAddr) -> bool {
-        self.bound.values().any(|bound| {
-            bound.port() == address.port()
+    fn is_taken(&self, kind: SocketKind, address: SocketAddr) -> bool {
+        self.bound.values().any(|(of, bound)| {
+            *of == kind
+                && bound.port() == address.port()
                 && bound.is_ipv4() == address.is_ipv4()
                 && (bound.ip() == address.ip()
                     || bound.ip().is_unspecified()
@@ -94,18 +110,35 @@ impl Network {
         })
     }
 
-    /// Gives `file` an address; a port of 0 stands for one that is free.
-    fn bind(&mut self, file: FileId, mut address: SocketAddr) -> Result<SocketAddr, Errno> {
+    /// Gives `file` a name; its address, if that is one.
+    pub(super) fn bind(
+        &mut self,
+        file: FileId,
+        kind: SocketKind,
+        name: &Name,
+    ) -> Result<Option<SocketAddr>, Errno> {
+        match name {
+            Name::Internet(address) => self.bind_address(file, kind, *address).map(Some),
+            Name::Path(path) => self.bind_path(file, path).map(|()| None),
+        }
+    }
+
+    fn bind_address(
+        &mut self,
+        file: FileId,
+        kind: SocketKind,
+        mut address: SocketAddr,
+    ) -> Result<SocketAddr, Errno> {
         if address.port() == 0 {
             let free = EPHEMERAL.into_iter().find(|&port| {
                 address.set_port(port);
-                !self.is_taken(address)
+                !self.is_taken(kind, address)
             });
             address.set_port(free.ok_or(Errno::EADDRINUSE)?);
-        } else if self.is_taken(address) {
+        } else if self.is_taken(kind, address) {
             return Err(Errno::EADDRINUSE);
         }
-        self.bound.insert(file, address);
+        self.bound.insert(file, (kind, address));
         Ok(address)
     }
 
@@ -120,8 +153,8 @@ impl Network {
         Ok(())
     }
 
-    /// Who is bound to where a connection goes.
-    fn find(&self, name: &Name) -> Result<FileId, Errno> {
+    /// Who is bound to where a connection or a message goes.
+    pub(super) fn find(&self, kind: SocketKind, name: &Name) -> Result<FileId, Errno> {
         match name {
             Name::Path(path) => match self.paths.get(path) {
                 Some(bound) => bound.ok_or(Errno::ECONNREFUSED),
@@ -129,10 +162,18 @@ impl Network {
                 None => Err(Errno::ENOENT),
             },
             Name::Internet(to) => {
-                let fits = |bound: &SocketAddr| {
-                    bound.port() == to.port()
+                let here = |ip: IpAddr| {
+                    if ip.is_unspecified() {
+                        loopback(to)
+                    } else {
+                        ip
+                    }
+                };
+                let fits = |(of, bound): &(SocketKind, SocketAddr)| {
+                    *of == kind
+                        && bound.port() == to.port()
                         && bound.is_ipv4() == to.is_ipv4()
-                        && (bound.ip() == to.ip() || bound.ip().is_unspecified())
+                        && (bound.ip() == here(to.ip()) || bound.ip().is_unspecified())
                 };
                 let mut found = self.bound.iter().filter(|(_, bound)| fits(bound));
                 found
@@ -153,7 +194,7 @@ pub(super) const fn loopback(address: &SocketAddr) -> IpAddr {
 }
 
 /// EAFNOSUPPORT if a socket of `domain` can't have to do with `name`.
-fn check_family(domain: Domain, name: &Name) -> Result<(), Errno> {
+pub(super) fn check_family(domain: Domain, name: &Name) -> Result<(), Errno> {
     let fits = match name {
         Name::Path(_) => domain == Domain::Unix,
         Name::Internet(address) => domain == Domain::of(address),
@@ -169,7 +210,7 @@ impl Machine {
     pub(super) fn socket(&mut self, domain: Domain, kind: SocketKind) -> Result<RawFd, Errno> {
         match kind {
             SocketKind::Stream => self.stream_socket(domain),
-            SocketKind::Datagram => Err(Errno::EPROTONOSUPPORT),
+            SocketKind::Datagram => self.open(Object::Datagram(Datagram::new(domain))),
         }
     }
 
@@ -191,6 +232,7 @@ impl Machine {
     pub(super) fn bind(&mut self, file: FileId, name: &Name) -> Result<(), Errno> {
         let unconnected = match self.object(file) {
             Some(Object::Unconnected(unconnected)) => unconnected,
+            Some(Object::Datagram(_)) => return self.bind_datagram(file, name),
             Some(Object::Socket(_) | Object::Listener(_)) => return Err(Errno::EINVAL),
             _ => return Err(Errno::ENOTSOCK),
         };
@@ -198,13 +240,7 @@ impl Machine {
         if unconnected.is_bound {
             return Err(Errno::EINVAL);
         }
-        let local = match name {
-            Name::Internet(address) => Some(self.network.bind(file, *address)?),
-            Name::Path(path) => {
-                self.network.bind_path(file, path)?;
-                None
-            }
-        };
+        let local = self.network.bind(file, SocketKind::Stream, name)?;
         if let Some(Object::Unconnected(unconnected)) = self.object_mut(file) {
             unconnected.local = local;
             unconnected.is_bound = true;
@@ -225,6 +261,7 @@ impl Machine {
                 return Ok(());
             }
             Some(Object::Socket(_)) => return Err(Errno::EINVAL),
+            Some(Object::Datagram(_)) => return Err(Errno::EOPNOTSUPP),
             _ => return Err(Errno::ENOTSOCK),
         };
         if !is_bound {
@@ -233,7 +270,8 @@ impl Machine {
                 Domain::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
                 Domain::Unix => return Err(Errno::EINVAL),
             };
-            local = Some(self.network.bind(file, SocketAddr::new(any, 0))?);
+            let any = Name::Internet(SocketAddr::new(any, 0));
+            local = self.network.bind(file, SocketKind::Stream, &any)?;
         }
         let listener = Listener {
             domain,
@@ -252,11 +290,11 @@ impl Machine {
     pub(super) fn connect(&mut self, file: FileId, name: &Name) -> Result<(), Errno> {
         let (domain, local) = match self.object(file) {
             Some(Object::Unconnected(unconnected)) => (unconnected.domain, unconnected.local),
-            Some(Object::Socket(_)) => return Err(Errno::EISCONN),
+            Some(Object::Datagram(_)) => return self.connect_datagram(file, name),
             Some(Object::Listener(listener)) if listener.domain == Domain::Unix => {
                 return Err(Errno::EINVAL);
             }
-            Some(Object::Listener(_)) => return Err(Errno::EISCONN),
+            Some(Object::Socket(_) | Object::Listener(_)) => return Err(Errno::EISCONN),
             _ => return Err(Errno::ENOTSOCK),
         };
         check_family(domain, name)?;
@@ -266,10 +304,11 @@ impl Machine {
         {
             to.set_ip(loopback(to));
         }
-        let target = self.network.find(&name)?;
+        let target = self.network.find(SocketKind::Stream, &name)?;
         match self.object(target) {
             Some(Object::Listener(listener)) if listener.is_full() => return Err(Errno::EAGAIN),
             Some(Object::Listener(_)) => {}
+            Some(Object::Datagram(_)) => return Err(Errno::EPROTOTYPE),
             _ => return Err(Errno::ECONNREFUSED),
         }
         let (local, remote) = match (name, local) {
@@ -283,8 +322,9 @@ impl Machine {
                 (Some(SocketAddr::new(ip, local.port())), Some(to))
             }
             (Name::Internet(to), None) => {
-                let local = self.network.bind(file, SocketAddr::new(to.ip(), 0))?;
-                (Some(local), Some(to))
+                let any = Name::Internet(SocketAddr::new(to.ip(), 0));
+                let local = self.network.bind(file, SocketKind::Stream, &any)?;
+                (local, Some(to))
             }
         };
         let server = self.make(Object::Socket(Socket::new(domain, file, remote, local)));
@@ -301,7 +341,7 @@ impl Machine {
 
     /// The listener that a connection to `name` waits for.
     pub(super) fn listener_of(&self, name: &Name) -> Option<FileId> {
-        self.network.find(name).ok()
+        self.network.find(SocketKind::Stream, name).ok()
     }
 
     /// Accepts: the number, and the peer's address.
@@ -309,6 +349,7 @@ impl Machine {
         let connection = match self.object(file) {
             Some(Object::Listener(listener)) => listener.backlog.front().copied(),
             Some(Object::Unconnected(_) | Object::Socket(_)) => return Err(Errno::EINVAL),
+            Some(Object::Datagram(_)) => return Err(Errno::EOPNOTSUPP),
             _ => return Err(Errno::ENOTSOCK),
         };
         let connection = connection.ok_or(Errno::EAGAIN)?;
@@ -331,6 +372,13 @@ impl Machine {
             Some(Object::Unconnected(unconnected)) => Ok((unconnected.local, None)),
             Some(Object::Listener(listener)) => Ok((listener.local, None)),
             Some(Object::Socket(socket)) => Ok((socket.local, socket.remote)),
+            Some(Object::Datagram(datagram)) => {
+                let remote = match datagram.remote {
+                    Some(Name::Internet(remote)) => Some(remote),
+                    _ => None,
+                };
+                Ok((datagram.local, remote))
+            }
             _ => Err(Errno::ENOTSOCK),
         }
     }
@@ -380,6 +428,7 @@ impl Machine {
         let (reading, writing) = (how != How::Write, how != How::Read);
         match self.object_mut(file) {
             Some(Object::Socket(_)) => {}
+            Some(Object::Datagram(_)) => return self.shutdown_datagram(file, reading, writing),
             Some(Object::Unconnected(unconnected)) if unconnected.domain == Domain::Unix => {
                 return Ok(());
             }

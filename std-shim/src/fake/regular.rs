@@ -26,8 +26,7 @@ const O_CREATE: u32 = 0o100;
 const O_EXCLUSIVE: u32 = 0o200;
 const O_TRUNCATE: u32 = 0o1000;
 const O_APPEND: u32 = 0o2000;
-/// Of `x86_64`; other architectures have other bits, which come in by [`Machine::open_at`]'s caller.
-pub(super) const O_DIRECTORY: u32 = if cfg!(target_arch = "aarch64") {
+const O_DIRECTORY: u32 = if cfg!(target_arch = "aarch64") {
     0o40_000
 } else {
     0o200_000
@@ -402,13 +401,11 @@ impl Machine {
         if self.disk.is_directory(&whole) {
             return Ok(stat_of_directory());
         }
-        match self.disk.paths.get(&whole) {
-            Some(&inode) => self.disk.stat(inode),
-            None => {
-                self.disk.check_parent(&whole)?;
-                Err(Errno::ENOENT)
-            }
+        if let Some(&inode) = self.disk.paths.get(&whole) {
+            return self.disk.stat(inode);
         }
+        self.disk.check_parent(&whole)?;
+        Err(Errno::ENOENT)
     }
 
     /// `fsync(2)`.

@@ -9,7 +9,7 @@ use linux_event_core::errno::Errno;
 use linux_event_core::pid::ExitStatus;
 use linux_event_core::signal::Signal;
 
-use super::FakeFd;
+use super::{FakeFd, Name};
 
 /// Something that happens at an instant of virtual time: see [`Fake::at`](super::Fake::at).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum Action {
     Close(FakeFd),
     /// A socket is closed so that its peer sees a reset.
     Reset(FakeFd),
+    /// A socket connects; it fails with EAGAIN if the backlog has no room.
+    Connect(FakeFd, Name),
     /// A signal comes.
     Raise(Signal),
     /// The process with this id ends.

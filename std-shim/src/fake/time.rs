@@ -57,6 +57,7 @@ impl Fake {
     /// Whether the loop's own descriptor would be readable: a wait would find something (G-2).
     pub fn is_readable(&mut self) -> bool {
         self.settle();
+        self.run_operations();
         let machine = &self.machine;
         self.interest.is_ready(|file| machine.state(file)) || self.operations.has_reports()
     }
@@ -99,6 +100,7 @@ impl Fake {
             Action::ShutdownWrite(fd) => self.shutdown_write(fd)?,
             Action::Close(fd) => self.close(fd)?,
             Action::Reset(fd) => self.reset(fd)?,
+            Action::Connect(fd, name) => self.connect(fd, name.clone())?,
             Action::Raise(signal) => self.raise(*signal),
             Action::Exit(pid, status) => self.exit(*pid, *status)?,
             Action::Wake => {

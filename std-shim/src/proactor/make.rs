@@ -91,13 +91,13 @@ impl<S> Loop<Proactor<Uring>, S> {
     /// # Errors
     /// As [`proactor`](Loop::proactor).
     pub fn proactor_with_options(options: Options, state: S) -> Result<Self, Error> {
-        let mut uring = Uring::with_kernel(Linux, options)?;
+        let mut uring = Uring::with_options(Linux, options)?;
         uring.attach(Shared::default())?;
         Ok(Self::over(Proactor::new(uring)?, state))
     }
 
     /// What is in force of what the kernel could do, and what was stepped down from, with the reasons (P-12).
-    pub fn capabilities(&self) -> Capabilities {
+    pub fn capabilities(&self) -> &Capabilities {
         self.model.core.backend().capabilities()
     }
 

@@ -52,23 +52,11 @@ impl<const N: usize> From<RefusedChain<Buffer, N>> for Error {
     }
 }
 
-/// A member of a chain, with what to call for it: see [`Loop::submit_chain`].
+/// A member of a chain, with what to call for it: made by [`Loop::member`], for [`Loop::submit_chain`].
+#[must_use = "nothing happens before its chain is submitted"]
 pub struct Member<B: ProactorBackend, S> {
     request: Request<Buffer>,
     callback: OpCallback<Proactor<B>, S>,
-}
-
-impl<B: ProactorBackend, S> Member<B, S> {
-    /// An operation, and what is called with what came of it.
-    pub fn new<R: Outcome>(
-        request: impl Into<Request<Buffer>>,
-        callback: impl FnMut(&mut Loop<Proactor<B>, S>, Completion<B>) -> R + 'static,
-    ) -> Self {
-        Self {
-            request: request.into(),
-            callback: boxed(callback),
-        }
-    }
 }
 
 impl<B: ProactorBackend, S> fmt::Debug for Member<B, S> {
@@ -238,19 +226,31 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         submitted.map_err(|(error, buffers)| RefusedVectors { error, buffers })
     }
 
+    /// A member of a chain: an operation, and what is called with what came of it.
+    pub fn member<R: Outcome>(
+        &self,
+        request: impl Into<Request<Buffer>>,
+        callback: impl FnMut(&mut Self, Completion<B>) -> R + 'static,
+    ) -> Member<B, S> {
+        Member {
+            request: request.into(),
+            callback: boxed(callback),
+        }
+    }
+
     /// Submits a chain: each member starts when the one before it has succeeded in full, or, after a
     /// [`hard_link`](crate::op::Nop::hard_link), when it is over. All of it goes to the kernel in one call, or is refused (P-10).
     ///
     /// A member that does not start, because one before it failed or was cancelled, is cancelled: each is called for, once.
     ///
     /// ```no_run
-    /// use linux_event::{Buffer, Loop, Member, op};
+    /// use linux_event::{Buffer, Loop, op};
     ///
     /// let mut event_loop = Loop::proactor()?;
     /// let file = event_loop.adopt(std::fs::File::create("log")?)?;
     /// let [written, synced] = event_loop.submit_chain([
-    ///     Member::new(op::write(file, Buffer::from("entry\n")), |_, written| written.outcome().map(drop)),
-    ///     Member::new(op::fsync(file), |_, synced| synced.outcome().map(drop)),
+    ///     event_loop.member(op::write(file, Buffer::from("entry\n")), |_, written| written.outcome().map(drop)),
+    ///     event_loop.member(op::fsync(file), |_, synced| synced.outcome().map(drop)),
     /// ])?;
     /// event_loop.run()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())

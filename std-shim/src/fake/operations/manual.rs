@@ -378,9 +378,11 @@ impl Fake {
         let operation = self.operations.running.get(&serial);
         let operation = operation.ok_or(CompleteError::NotPending)?;
         let code = operation.request.code;
-        let fits = |given: usize, asked: usize| match given <= asked {
-            true => Ok(()),
-            false => Err(CompleteError::TooLong { asked, given }),
+        let fits = |given: usize, asked: usize| {
+            if given > asked {
+                return Err(CompleteError::TooLong { asked, given });
+            }
+            Ok(())
         };
         match (code, answer) {
             (Code::RecvMulti, Answer::Bytes(bytes)) => {

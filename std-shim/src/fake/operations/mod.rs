@@ -94,9 +94,15 @@ struct Operation {
     /// What a receive or send that waits for all has so far.
     received: Vec<u8>,
     sent: usize,
+    /// Of a multishot receive: it was tried.
+    has_begun: bool,
     fails: Option<Errno>,
+    /// Of a zero-copy send: its result, which its last report repeats.
+    told: i32,
     /// No request to cancel it comes in time.
     is_stubborn: bool,
+    /// Of connect: the listener whose backlog is full.
+    waits_for: Option<FileId>,
     /// When its linked timeout cancels it.
     expires: Option<Instant>,
     /// The members of its chain that have not started.
@@ -233,6 +239,33 @@ impl Operations {
         self.reserved > 0
     }
 
+    pub(super) fn refuse(&mut self, error: Error) {
+        self.refusals.push_back(error);
+    }
+
+    pub(super) fn refuse_cancel(&mut self, error: Error) {
+        self.cancel_refusals.push_back(error);
+    }
+
+    pub(super) fn lose_cancel(&mut self) {
+        self.cancels_lost += 1;
+    }
+
+    pub(super) fn set_supported(&mut self, code: Code, is_supported: bool) {
+        self.lacking.retain(|&lacking| lacking != code);
+        if !is_supported {
+            self.lacking.push(code);
+        }
+    }
+
+    pub(super) fn set_entries(&mut self, entries: usize) {
+        self.entries_max = entries;
+    }
+
+    pub(super) fn set_completions(&mut self, reports: usize) {
+        self.reports_max = reports;
+    }
+
     pub(super) fn count_enter(&mut self) {
         self.counters.enters += 1;
     }
@@ -253,6 +286,16 @@ impl Operations {
         };
         for &serial in waiting {
             wake(&mut self.awake, serial, key);
+        }
+    }
+
+    /// An operation hears of a file no more.
+    fn unregister(&mut self, serial: Serial, file: FileId) {
+        if let Some(waiting) = self.by_file.get_mut(&file) {
+            waiting.remove(&serial);
+            if waiting.is_empty() {
+                self.by_file.remove(&file);
+            }
         }
     }
 

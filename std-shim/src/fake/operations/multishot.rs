@@ -21,7 +21,7 @@ impl Fake {
             Ok(_) => return Some(failure(Errno::ENOTSOCK)),
             Err(errno) => return Some(failure(errno)),
         };
-        let is_first = std::mem::replace(&mut operation.sent, 1) == 0;
+        let mut is_first = !std::mem::replace(&mut operation.has_begun, true);
         loop {
             let Some(size) = self.operations.groups.next_size(group) else {
                 let is_readable = self.machine.state(file) & (IN | RDHUP | HUP | ERR) != 0;
@@ -33,6 +33,7 @@ impl Fake {
             match self.machine.read(file, &mut bytes, None) {
                 Ok(0) => return Some(0),
                 Ok(count) => {
+                    is_first = false;
                     let lease = self.operations.groups.fill(group, &bytes[..count]);
                     let carried = lease.map_or(Carried::Nothing, Carried::Lease);
                     self.tell_more(operation, count as i32, carried, None);
@@ -101,7 +102,8 @@ impl Fake {
             .collect();
         for &serial in &held {
             if let Some(operation) = self.operations.running.remove(&serial) {
-                self.conclude(serial, operation, 0);
+                let result = operation.told;
+                self.conclude(serial, operation, result);
             }
         }
         held.len()

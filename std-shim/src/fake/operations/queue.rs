@@ -9,6 +9,7 @@ use linux_event_core::handle::Handle;
 use linux_event_core::proactor::{Code, Extra, Link, Request, Target, Vectors};
 use linux_event_core::sys::AsRawFd;
 
+use super::super::machine::FileId;
 use super::super::owned::FakeOwned;
 use super::super::{Fake, FakeFd};
 use super::{Entry, Operation, Phase, Place, Serial, wake};
@@ -39,9 +40,12 @@ impl Operation {
             limit: None,
             received: Vec::new(),
             sent: 0,
+            has_begun: false,
             fails: None,
+            told: 0,
             is_stubborn: false,
             expires: None,
+            waits_for: None,
             rest: VecDeque::new(),
         }
     }
@@ -232,7 +236,7 @@ impl Fake {
         }
     }
 
-    pub(super) fn slot(&self, slot: u32) -> Option<super::FileId> {
+    pub(super) fn slot(&self, slot: u32) -> Option<FileId> {
         let slots = self.operations.slots.as_ref()?;
         slots.get(slot as usize).copied().flatten()
     }
@@ -250,6 +254,9 @@ impl Fake {
         let now = self.now;
         operation.expires = operation.request.timeout.map(|timeout| now + timeout);
         if let Some(at) = operation.expires {
+            self.operations.timers.insert((at, serial));
+        }
+        if let Phase::Delayed(at) = operation.phase {
             self.operations.timers.insert((at, serial));
         }
         self.register(serial, &operation);
@@ -275,18 +282,17 @@ impl Fake {
         }
     }
 
-    /// Also wakes the operation when `file` changes, which it holds from here on.
-    pub(super) fn wait_for(
-        &mut self,
-        serial: Serial,
-        operation: &mut Operation,
-        file: super::FileId,
-    ) {
-        if operation.from == Place::None {
-            self.machine.hold(file);
-            operation.from = Place::File(file);
-            let waiting = self.operations.by_file.entry(file).or_default();
-            waiting.insert(serial);
+    /// Also wakes the operation when there is room at `listener`, which it does not hold.
+    pub(super) fn wait_for(&mut self, serial: Serial, operation: &mut Operation, listener: FileId) {
+        self.stop_waiting(serial, operation);
+        operation.waits_for = Some(listener);
+        let waiting = self.operations.by_file.entry(listener).or_default();
+        waiting.insert(serial);
+    }
+
+    pub(super) fn stop_waiting(&mut self, serial: Serial, operation: &mut Operation) {
+        if let Some(listener) = operation.waits_for.take() {
+            self.operations.unregister(serial, listener);
         }
     }
 

@@ -60,11 +60,12 @@ impl Fake {
             self.tell_more(&operation, result, Carried::Nothing, None);
             self.retire(serial, &mut operation);
             operation.phase = Phase::Sent;
+            operation.told = result;
             if self.operations.holds_notifications {
                 self.operations.by_token.insert(operation.token, serial);
                 self.operations.running.insert(serial, operation);
             } else {
-                self.tell_last(operation, 0, None);
+                self.tell_last(operation, result, None);
             }
         } else {
             self.retire(serial, &mut operation);
@@ -89,17 +90,13 @@ impl Fake {
 
     /// An operation waits for nothing any more.
     fn retire(&mut self, serial: Serial, operation: &mut Operation) {
+        self.stop_waiting(serial, operation);
         let operations = &mut self.operations;
         operations.by_token.remove(&operation.token);
         operations.awake.remove(&serial);
         for place in [operation.place, operation.from] {
-            if let Place::File(file) = place
-                && let Some(waiting) = operations.by_file.get_mut(&file)
-            {
-                waiting.remove(&serial);
-                if waiting.is_empty() {
-                    operations.by_file.remove(&file);
-                }
+            if let Place::File(file) = place {
+                operations.unregister(serial, file);
             }
         }
         if operation.request.code == Code::WaitId

@@ -7,6 +7,7 @@ use linux_event_core::proactor::{CURRENT, Code, Extra, IoBuf, MessageFlags};
 
 use super::super::Fake;
 use super::super::machine::{FileId, Object};
+use super::super::network::Name;
 use super::perform::answer;
 use super::{Operation, Place, failure};
 
@@ -27,9 +28,10 @@ impl Operation {
 
     /// Whether it fails where it would have to wait.
     fn never_waits(&self) -> bool {
-        match self.is_message() {
-            true => self.has_flag(MessageFlags::DONT_WAIT),
-            false => self.request.flags & RWF_NOWAIT != 0,
+        if self.is_message() {
+            self.has_flag(MessageFlags::DONT_WAIT)
+        } else {
+            self.request.flags & RWF_NOWAIT != 0
         }
     }
 
@@ -117,6 +119,11 @@ impl Fake {
     }
 
     pub(super) fn perform_read(&mut self, operation: &mut Operation) -> Option<i32> {
+        if let Ok(file) = operation.file()
+            && let Some(Object::Datagram(_)) = self.machine.object(file)
+        {
+            return self.perform_receive(operation, file);
+        }
         let outcome = self.read_for(operation);
         match outcome {
             Err(Errno::EAGAIN) if !operation.never_waits() => None,
@@ -134,6 +141,26 @@ impl Fake {
                 let bytes = std::mem::take(&mut operation.received);
                 self.fill(operation, &bytes);
                 answer(Ok(bytes.len()))
+            }
+        }
+    }
+
+    /// Receives one datagram, and who sent it. What does not fit is lost; with `MSG_TRUNC` the result tells how much there was.
+    fn perform_receive(&mut self, operation: &mut Operation, file: FileId) -> Option<i32> {
+        let peeks = operation.has_flag(MessageFlags::PEEK);
+        match self.machine.receive_datagram(file, peeks) {
+            Err(Errno::EAGAIN) if !operation.never_waits() => None,
+            Err(errno) => Some(failure(errno)),
+            Ok(message) => {
+                let count = message.bytes.len().min(operation.wanted());
+                self.fill(operation, &message.bytes[..count]);
+                if operation.request.code == Code::RecvMessage {
+                    self.operations.answers_of(operation.token).address = message.from;
+                }
+                if operation.has_flag(MessageFlags::TRUNCATE) {
+                    return answer(Ok(message.bytes.len()));
+                }
+                answer(Ok(count))
             }
         }
     }
@@ -193,6 +220,13 @@ impl Fake {
         let bytes = self.bytes_of(operation);
         let end = operation.wanted().min(bytes.len());
         self.machine.disk.now = self.now;
+        if let Some(Object::Datagram(_)) = self.machine.object(file) {
+            let to = match operation.request.extra {
+                Extra::Address(address) => Some(Name::Internet(address)),
+                _ => None,
+            };
+            return self.machine.send_datagram(file, &bytes[..end], to.as_ref());
+        }
         self.machine
             .write(file, &bytes[operation.sent.min(end)..end], operation.at())
     }

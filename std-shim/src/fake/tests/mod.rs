@@ -16,6 +16,7 @@ use super::bits::{EDGE, ERR, HUP, IN, OUT, RDHUP};
 use super::{Action, Fake, FakeFd};
 
 mod life;
+mod proactor;
 
 type Fakes = Reactor<u32, 16, 16, Fake>;
 

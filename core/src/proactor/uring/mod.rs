@@ -1,0 +1,688 @@
+//! [`Uring`]: operations by io_uring (`io_uring(7)`).
+//!
+//! **What.** One ring over any [`Kernel`], the memory that its operations live in while the kernel has them, and the
+//! descriptors behind wakeups, signals and processes. `setup` makes it (P-12), `ring` moves it, `sqe` writes submissions,
+//! `settle` reads completions, `internal` is what the reactor's engine asks for, `buf_ring` has provided buffers, `register`
+//! registered ones and registered descriptors, `shutdown` ends it (P-6).
+//!
+//! **Invariants.** *INV-URING-1*: a submission points only to memory that stays (INV-SQE-1, INV-ARENA-1, INV-BUF-1) until
+//! the operation's last completion: a buffer is given back, and a slot vacated, by that completion only. *INV-URING-2*:
+//! `in_flight` counts the slots that are occupied. *INV-URING-3*: what a kernel puts into a completion is checked before it
+//! is believed: its word against the slot, its result against what was lent, its buffer against the group.
+//!
+//! **Why this shape.** The backend is a safe trait, and the kernel behind it may be any: so whatever is asked in whatever
+//! order, and whatever the ring's memory says, nothing that a kernel may still write to is freed, and nothing is freed twice.
+//! Forgetting a ring leaks it.
+
+#![allow(unsafe_code)]
+
+use core::fmt::{self, Debug};
+use core::marker::PhantomData;
+use core::net::SocketAddr;
+use core::ops::Deref;
+use core::time::Duration;
+
+use linux_raw_sys::io_uring as linux;
+
+use super::backend::{Backend, Counters, Popped, Shutdown, Stat};
+use super::buffer::IoBuf;
+use super::operation::{
+    FixedBuffer, FixedFile, Group, Link, Refused, Request, VectoredRequest, Vectors,
+};
+use crate::clock::{Instant, duration_nanos};
+use crate::errno::Errno;
+use crate::error::{Call, Error};
+use crate::handle::{Handle, Tag};
+use crate::pid::ExitStatus;
+use crate::signalfd::SignalSource;
+use crate::sys::ring::{HARD_LINK, LINK};
+use crate::sys::{BorrowedFd, Fd, Kernel, Linux, RawFd};
+use crate::wakeup::Wakeup;
+
+mod arena;
+mod buf_ring;
+mod capabilities;
+mod internal;
+mod region;
+mod register;
+mod ring;
+mod settle;
+mod setup;
+mod shutdown;
+mod sqe;
+mod submit;
+
+pub use arena::OperationMemory;
+pub use buf_ring::Lease;
+pub use capabilities::{Capabilities, Options, Part, StepDown};
+pub use setup::RingMemory;
+
+use arena::{Arena, LentArena, kind};
+use buf_ring::Groups;
+use region::Region;
+use register::{Buffers, Files};
+use ring::Ring;
+use setup::LentRing;
+
+/// The word of a cancel request.
+const CONTROL_CANCEL: Handle = Handle::new(0, Tag::Control, 0);
+/// The word of a linked timeout.
+const CONTROL_TIMEOUT: Handle = Handle::new(1, Tag::Control, 0);
+/// The word of a request to cancel everything.
+const CONTROL_CANCEL_ALL: Handle = Handle::new(2, Tag::Control, 0);
+
+bitflags::bitflags! {
+    /// What is to be seen to before the kernel is entered.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    struct Due: u8 {
+        /// The wakeup's poll.
+        const WAKEUP = 1;
+        /// The signalfd's.
+        const SIGNALS = 2;
+        /// The timerfd's.
+        const TIMER = 4;
+        /// The kernel keeps completions that had no room.
+        const OVERFLOW = 8;
+        /// Completions are lost: nothing goes any more.
+        const LOST = 16;
+        /// To ask for a while before a wait blocks.
+        const BUSY_POLL = 32;
+    }
+}
+
+bitflags::bitflags! {
+    /// What the report popped last left to be taken.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    struct Held: u8 {
+        const DESCRIPTOR = 1;
+        const VECTORS = 2;
+    }
+}
+
+/// Memory of the program's own, for what a ring would map otherwise: see [`Uring::with_memory`].
+#[derive(Debug, Default)]
+pub struct Memory {
+    ring: Option<LentRing>,
+    operations: Option<LentArena>,
+}
+
+impl Memory {
+    /// None: everything is mapped.
+    pub const fn new() -> Self {
+        Self {
+            ring: None,
+            operations: None,
+        }
+    }
+
+    /// Puts the ring into `memory`, whose sizes are then the ring's (`IORING_SETUP_NO_MMAP`, Linux 6.5; before 6.10 it takes
+    /// more than one page only where they happen to lie side by side). A kernel that refuses it maps a ring of these sizes,
+    /// and [`Capabilities`] says so.
+    #[must_use]
+    pub fn ring<const SQ: usize, const CQ: usize>(
+        mut self,
+        memory: &'static mut RingMemory<SQ, CQ>,
+    ) -> Self {
+        self.ring = Some(memory.parts());
+        self
+    }
+
+    /// Keeps operations in `memory`, `N` at most.
+    #[must_use]
+    pub fn operations<const N: usize>(mut self, memory: &'static mut OperationMemory<N>) -> Self {
+        self.operations = Some(memory.parts());
+        self
+    }
+}
+
+/// Completion by io_uring. Neither `Send` nor `Sync`: a ring is its thread's.
+///
+/// `Buf` is what operations own, `P` how it holds its [`Wakeup`]: `&'static` here, an `Arc` where there is one. A
+/// [`Proactor`](super::Proactor) drives it.
+// In this order: what every operation touches comes first, together.
+#[repr(C)]
+pub struct Uring<Buf, K = Linux, P = &'static Wakeup<K>>
+where
+    Buf: IoBuf + Debug,
+    K: Kernel,
+    P: Deref<Target = Wakeup<K>>,
+{
+    ring: Ring,
+    due: Due,
+    held: Held,
+    is_shut: bool,
+    wait_flags: u32,
+    /// INV-URING-2.
+    in_flight: u32,
+    /// Submissions that are queued before they are handed over by themselves.
+    batch: u32,
+    epoch: u64,
+    arena: Arena<K>,
+    kernel: K,
+    groups: Groups<K>,
+    buffers: Buffers,
+    files: Files,
+    descriptor: Option<Fd<K>>,
+    vectors: Vectors<Buf>,
+    capabilities: Capabilities,
+    options: Options,
+    overflows: u64,
+    leaked: u64,
+    ignored: u64,
+    internal: internal::Internal<K, P>,
+    registered: Option<u32>,
+    rings: Option<Region<K>>,
+    submissions: Option<Region<K>>,
+    fd: Fd<K>,
+    stays_on_its_thread: PhantomData<*const Buf>,
+}
+
+impl<Buf: IoBuf + Debug> Uring<Buf> {
+    /// A ring with the default [`Options`].
+    ///
+    /// # Errors
+    /// [`Error::NoRing`] where io_uring is missing or forbidden; [`Error::RingTooOld`] before Linux 5.11 (5.10.162);
+    /// [`Error::LockedMemory`]; [`Error::Os`].
+    #[doc(alias = "io_uring_setup")]
+    pub fn new() -> Result<Self, Error> {
+        Self::with_kernel(Linux)
+    }
+}
+
+impl<Buf, K, P> Uring<Buf, K, P>
+where
+    Buf: IoBuf + Debug,
+    K: Kernel,
+    P: Deref<Target = Wakeup<K>>,
+{
+    /// A ring of `kernel`.
+    ///
+    /// # Errors
+    /// As [`Uring::new`].
+    pub fn with_kernel(kernel: K) -> Result<Self, Error> {
+        Self::with_options(kernel, Options::DEFAULT)
+    }
+
+    /// A ring as `options` ask for it (P-13).
+    ///
+    /// # Errors
+    /// As [`Uring::new`]; [`Error::Invalid`] for no entries.
+    pub fn with_options(kernel: K, options: Options) -> Result<Self, Error> {
+        Self::with_memory(kernel, options, Memory::new())
+    }
+
+    /// A ring in memory of the program's own.
+    ///
+    /// # Errors
+    /// As [`Uring::new`].
+    #[doc(alias = "IORING_SETUP_NO_MMAP")]
+    pub fn with_memory(kernel: K, options: Options, memory: Memory) -> Result<Self, Error> {
+        let Memory { ring, operations } = memory;
+        let made = setup::set_up(&kernel, &options, ring)?;
+        let mut wait_flags = linux::IORING_ENTER_GETEVENTS;
+        if made.capabilities.features & linux::IORING_FEAT_NO_IOWAIT != 0 {
+            wait_flags |= linux::IORING_ENTER_NO_IOWAIT;
+        }
+        let mut due = Due::empty();
+        due.set(Due::BUSY_POLL, !options.busy_poll.is_zero());
+        Ok(Self {
+            ring: made.ring,
+            due,
+            held: Held::empty(),
+            is_shut: false,
+            wait_flags,
+            in_flight: 0,
+            batch: match options.submit_batch {
+                0 => u32::MAX,
+                count => count,
+            },
+            epoch: kernel.process_epoch(),
+            arena: Arena::new(operations),
+            kernel,
+            groups: Groups::NONE,
+            buffers: Buffers::NONE,
+            files: Files::NONE,
+            descriptor: None,
+            vectors: Vectors::new(),
+            capabilities: made.capabilities,
+            options,
+            overflows: 0,
+            leaked: 0,
+            ignored: 0,
+            internal: internal::Internal {
+                wakeup: None,
+                wakeup_fd: -1,
+                generation: 0,
+                one_shot: false,
+                signals: SignalSource::NONE,
+                timer: None,
+                last_process: 0,
+                cancels_one_by_one: false,
+            },
+            registered: made.registered,
+            rings: Some(made.rings),
+            submissions: Some(made.submissions),
+            fd: made.fd,
+            stays_on_its_thread: PhantomData,
+        })
+    }
+
+    /// What is in force, and what was given up for which reason (P-12).
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// The ring's descriptor, which is readable when completions are there (G-2).
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.borrow()
+    }
+
+    /// How many operations the kernel has, or will have with the next flush.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight as usize
+    }
+
+    /// Enters the kernel, and sees to what comes of it beside completions.
+    #[inline(always)]
+    fn enter(
+        &mut self,
+        to_submit: u32,
+        min_complete: u32,
+        flags: u32,
+        timeout_ns: Option<u64>,
+    ) -> Result<(), Errno> {
+        // SAFETY: INV-URING-1.
+        let result = unsafe {
+            self.ring
+                .enter(&self.kernel, to_submit, min_complete, flags, timeout_ns)
+        };
+        let overflows = self.ring.flags() & linux::IORING_SQ_CQ_OVERFLOW != 0;
+        if overflows != self.due.contains(Due::OVERFLOW) {
+            self.overflow_changed(overflows);
+        }
+        if self.ring.queued() != 0 && to_submit != 0 {
+            self.submitted_short();
+        }
+        if result == Err(Errno::EBADR) {
+            self.lose();
+        }
+        result
+    }
+
+    /// An episode of overflow begins or ends (P-10).
+    #[cold]
+    #[inline(never)]
+    fn overflow_changed(&mut self, overflows: bool) {
+        self.due.set(Due::OVERFLOW, overflows);
+        self.overflows += u64::from(overflows);
+    }
+
+    /// The kernel has not taken everything: what was cut off of a chain must not run by itself.
+    #[cold]
+    #[inline(never)]
+    fn submitted_short(&mut self) {
+        let arena = &mut self.arena;
+        self.ring.cut_chain(|word| {
+            if let Some(slot) = arena.find(word)
+                && slot.kind != kind::VACANT
+            {
+                slot.kind |= kind::CUT;
+            }
+        });
+    }
+
+    /// Completions are lost: what is in flight can't be told from what is done (P-10).
+    #[cold]
+    #[inline(never)]
+    fn lose(&mut self) {
+        self.due |= Due::LOST;
+        self.ring.give_up();
+    }
+
+    /// Makes the kernel hand out what it kept for want of room, before more is submitted.
+    #[cold]
+    #[inline(never)]
+    fn flush_overflow(&mut self) {
+        let _ = self.enter(0, 0, linux::IORING_ENTER_GETEVENTS, None);
+    }
+
+    /// Hands what is queued to the kernel.
+    #[cold]
+    #[inline(never)]
+    fn flush_queue(&mut self) -> Result<(), Error> {
+        if self.due.contains(Due::LOST) {
+            return Err(Error::CompletionsLost);
+        }
+        if self.due.contains(Due::OVERFLOW) {
+            self.flush_overflow();
+        }
+        // Each round takes at least one, or ends.
+        let mut queued = self.ring.queued();
+        while queued > 0 {
+            let result = self.enter(queued, 0, 0, None);
+            if self.capabilities.flags & linux::IORING_SETUP_SQPOLL != 0 {
+                return self.hand_over();
+            }
+            let left = self.ring.queued();
+            match result {
+                Err(Errno::EBADR) => return Err(Error::CompletionsLost),
+                Err(Errno::EINTR) => {}
+                Err(errno) if left == queued => {
+                    return Err(Error::from_call(Call::IoUringEnter, errno));
+                }
+                Ok(()) if left == queued => {
+                    return Err(Error::from_call(Call::IoUringEnter, Errno::EAGAIN));
+                }
+                _ => {}
+            }
+            queued = left;
+        }
+        Ok(())
+    }
+
+    /// Waits for the submitting thread to take what is queued: numbers of descriptors are the caller's again then (P-14).
+    #[cold]
+    #[inline(never)]
+    fn hand_over(&mut self) -> Result<(), Error> {
+        /// Looks at the queue before it sleeps: a thread that runs takes a microsecond for an entry.
+        const SPINS: u32 = 1000;
+        /// Sleeps without progress until it is given up: a tenth of a second at the least.
+        const SLEEPS_MAX: u32 = 2000;
+        const SLEEP_NS: u64 = 50_000;
+        let mut sleeps = 0;
+        while sleeps < SLEEPS_MAX {
+            let left = self.ring.queued();
+            for _ in 0..SPINS {
+                self.ring.observe();
+                if self.ring.queued() == 0 {
+                    return Ok(());
+                }
+                core::hint::spin_loop();
+            }
+            // It may want to be woken, or this processor. One completion more than there are ends the sleep early.
+            let more = self.ring.available().saturating_add(1);
+            let flags = linux::IORING_ENTER_GETEVENTS;
+            if self.enter(left, more, flags, Some(SLEEP_NS)) == Err(Errno::EBADR) {
+                return Err(Error::CompletionsLost);
+            }
+            sleeps = if self.ring.queued() < left {
+                0
+            } else {
+                sleeps + 1
+            };
+        }
+        Err(Error::from_call(Call::IoUringEnter, Errno::EAGAIN))
+    }
+
+    /// Sees to it that `entries` submissions can be queued side by side.
+    #[cold]
+    #[inline(never)]
+    fn make_room_now(&mut self, entries: usize) -> Result<(), Error> {
+        if self.due.contains(Due::LOST) {
+            return Err(Error::CompletionsLost);
+        }
+        let capacity = self.ring.entries() as usize;
+        if entries > capacity {
+            return Err(Error::Full { capacity });
+        }
+        if self.ring.has_room(entries as u32) {
+            return Ok(());
+        }
+        let flushed = self.flush_queue();
+        if self.ring.has_room(entries as u32) {
+            return Ok(());
+        }
+        flushed.and(Err(Error::Full { capacity }))
+    }
+
+    /// Waits: see [`reactor::Backend::wait`](crate::reactor::Backend::wait). One call (P-9).
+    #[inline(always)]
+    fn wait_once(
+        &mut self,
+        deadline: Option<Instant>,
+        timeout: Option<Duration>,
+    ) -> Result<(), Error> {
+        if !self.due.is_empty() {
+            self.prepare_wait()?;
+        }
+        let timeout_ns = match (deadline, timeout) {
+            (None, None) => None,
+            (None, Some(timeout)) => Some(duration_nanos(timeout)),
+            (Some(deadline), timeout) => {
+                let left = duration_nanos(deadline.since(self.kernel.monotonic()));
+                Some(timeout.map_or(left, |timeout| left.min(duration_nanos(timeout))))
+            }
+        };
+        // Completions that are there already end the wait before it begins.
+        let waits = timeout_ns != Some(0) && self.ring.available() == 0;
+        if waits && self.due.contains(Due::BUSY_POLL) && self.busy_poll(timeout_ns) {
+            return Ok(());
+        }
+        let result = self.enter(
+            self.ring.queued(),
+            u32::from(waits),
+            self.wait_flags,
+            if waits { timeout_ns } else { None },
+        );
+        self.ring.take_batch();
+        match result {
+            Ok(()) | Err(Errno::ETIME) => Ok(()),
+            Err(errno) => self.wait_failed(errno),
+        }
+    }
+
+    /// Why a wait ended, if not by a completion or by the time.
+    #[cold]
+    #[inline(never)]
+    fn wait_failed(&mut self, errno: Errno) -> Result<(), Error> {
+        match errno {
+            Errno::EINTR => Ok(()),
+            Errno::EBADR => Err(Error::CompletionsLost),
+            // Nothing could be taken: what is there has to be dealt with first, and the queue stays.
+            Errno::EAGAIN | Errno::EBUSY if self.ring.has_next() => Ok(()),
+            errno => Err(Error::from_call(Call::IoUringEnter, errno)),
+        }
+    }
+
+    /// What a wait begins with, when there is anything.
+    #[cold]
+    #[inline(never)]
+    fn prepare_wait(&mut self) -> Result<(), Error> {
+        if self.due.contains(Due::LOST) {
+            return Err(Error::CompletionsLost);
+        }
+        self.arm_polls();
+        if self.due.contains(Due::OVERFLOW) {
+            self.flush_overflow();
+        }
+        Ok(())
+    }
+
+    /// Asks again and again, as long as the options say; true if there is something, or the time is over.
+    #[cold]
+    #[inline(never)]
+    fn busy_poll(&mut self, timeout_ns: Option<u64>) -> bool {
+        let start = self.kernel.monotonic();
+        let end = start + self.options.busy_poll;
+        let limit = timeout_ns.map_or(Instant::MAX, |nanos| start + Duration::from_nanos(nanos));
+        loop {
+            let result = self.enter(self.ring.queued(), 0, self.wait_flags, None);
+            self.ring.take_batch();
+            if self.ring.has_next() {
+                return true;
+            }
+            if result.is_err() {
+                return false; // the wait that follows says why
+            }
+            let now = self.kernel.monotonic();
+            if now >= limit {
+                return true;
+            }
+            if now >= end {
+                return false;
+            }
+        }
+    }
+}
+
+impl<Buf, K, P> Backend for Uring<Buf, K, P>
+where
+    Buf: IoBuf + Debug,
+    K: Kernel,
+    P: Deref<Target = Wakeup<K>>,
+{
+    type Buf = Buf;
+    type Fd = Fd<K>;
+    type Lease = Lease<K>;
+
+    fn reserve(&mut self, operations: usize) -> Result<(), Error> {
+        if self.in_flight > 0 {
+            return Err(Error::Busy);
+        }
+        let cq_entries = self.ring.cq_entries() as usize;
+        if self.options.strict_cq && operations > cq_entries {
+            return Err(Error::Full {
+                capacity: cq_entries,
+            });
+        }
+        self.arena.reserve(&self.kernel, operations)
+    }
+
+    #[inline(always)]
+    fn check(&self, request: &Request<Buf>) -> Result<(), Error> {
+        self.check_request(request)
+    }
+
+    #[inline(always)]
+    fn push(&mut self, token: Handle, request: Request<Buf>) -> Result<(), Refused<Buf>> {
+        self.submit(token, request)
+    }
+
+    fn push_vectored(
+        &mut self,
+        token: Handle,
+        request: VectoredRequest<Buf>,
+    ) -> Result<(), (Error, Vectors<Buf>)> {
+        self.submit_vectored(token, request)
+    }
+
+    fn push_close(&mut self, token: Handle, fd: Fd<K>, link: Link) -> Result<(), (Error, Fd<K>)> {
+        self.submit_close(token, fd, link)
+    }
+
+    fn make_room(&mut self, entries: usize) -> Result<(), Error> {
+        let fits = entries <= self.ring.entries() as usize;
+        if fits && self.ring.has_room(entries as u32) {
+            Ok(())
+        } else {
+            self.make_room_now(entries)
+        }
+    }
+
+    fn cancel(&mut self, token: Handle) -> Result<(), Error> {
+        self.submit_cancel(token)
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.flush_queue()
+    }
+
+    #[inline(always)]
+    fn pop(&mut self) -> Option<Popped<Buf, Lease<K>>> {
+        self.pop_next()
+    }
+
+    #[inline]
+    fn take_descriptor(&mut self) -> Option<Fd<K>> {
+        self.held -= Held::DESCRIPTOR;
+        self.descriptor.take()
+    }
+
+    fn take_vectors(&mut self) -> Vectors<Buf> {
+        self.held -= Held::VECTORS;
+        core::mem::take(&mut self.vectors)
+    }
+
+    fn address(&self, token: Handle) -> Option<SocketAddr> {
+        self.address_of(token)
+    }
+
+    fn stat(&self, token: Handle) -> Option<Stat> {
+        self.stat_of(token)
+    }
+
+    fn exit_info(&self, token: Handle) -> Option<ExitStatus> {
+        self.exit_of(token)
+    }
+
+    fn provide(&mut self, count: u16, size: u32) -> Result<Group, Error> {
+        self.groups
+            .provide(&self.kernel, self.fd.borrow(), count, size)
+    }
+
+    fn withdraw(&mut self, group: Group) -> Result<(), Error> {
+        self.groups.withdraw(&self.kernel, self.fd.borrow(), group)
+    }
+
+    fn register_files(&mut self, count: u32) -> Result<(), Error> {
+        self.files.register(&self.kernel, self.fd.borrow(), count)
+    }
+
+    fn install(&mut self, fd: &Fd<K>) -> Result<FixedFile, Error> {
+        self.files.install(&self.kernel, self.fd.borrow(), fd)
+    }
+
+    fn uninstall(&mut self, slot: FixedFile) -> Result<(), Error> {
+        self.files.uninstall(&self.kernel, self.fd.borrow(), slot)
+    }
+
+    fn register_buffers(&mut self, buffers: Vectors<Buf>) -> Result<(), (Error, Vectors<Buf>)> {
+        self.buffers
+            .register(&self.kernel, self.fd.borrow(), buffers)
+    }
+
+    fn fixed(&mut self, buffer: FixedBuffer) -> Option<&mut [u8]> {
+        self.buffers.content(buffer)
+    }
+
+    fn unregister_buffers(&mut self) -> Result<Vectors<Buf>, Error> {
+        self.buffers.unregister(&self.kernel, self.fd.borrow())
+    }
+
+    fn shut_down(&mut self, limit: Duration) -> Shutdown {
+        self.shut_down_within(limit)
+    }
+
+    fn counters(&self) -> Counters {
+        Counters {
+            enters: self.ring.enters,
+            submitted: self.ring.submitted,
+            completions: self.ring.completions,
+            overflows: self.overflows,
+            leaked: self.leaked,
+        }
+    }
+}
+
+/// Whether a submission's chain goes on after it.
+const fn is_linked(link: Link) -> bool {
+    sqe::link_flag(link) & (LINK | HARD_LINK) != 0
+}
+
+/// A number for what is not one.
+const NO_FD: RawFd = -1;
+
+impl<Buf, K, P> fmt::Debug for Uring<Buf, K, P>
+where
+    Buf: IoBuf + Debug,
+    K: Kernel,
+    P: Deref<Target = Wakeup<K>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Uring")
+            .field("fd", &self.fd)
+            .field("in_flight", &self.in_flight)
+            .field("ignored", &self.ignored)
+            .finish_non_exhaustive()
+    }
+}

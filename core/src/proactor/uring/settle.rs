@@ -1,0 +1,360 @@
+//! Reading completions: what came of an operation, and what it gives back.
+//!
+//! **Invariants.** INV-URING-3 of the [parent](super). *INV-SETTLE-1*: a buffer is rebuilt from its parts once: its slot is
+//! vacated, or marked as empty, by the same step.
+//!
+//! **Why this shape.** An operation with one buffer or none is settled here in a few instructions; everything else is in a
+//! function of its own.
+
+use core::fmt::Debug;
+use core::net::SocketAddr;
+use core::ops::Deref;
+
+use linux_raw_sys::general;
+use linux_raw_sys::io_uring as linux;
+
+use super::arena::{ADDRESS_MAX, HAS_BUFFER, Slot, TRUNCATES, kind};
+use super::buf_ring::Lease;
+use super::sqe::opcode;
+use super::{Held, Uring};
+use crate::errno::Errno;
+use crate::handle::Handle;
+use crate::pid::ExitStatus;
+use crate::proactor::backend::{Carried, Popped, Report, Stat};
+use crate::proactor::buffer::IoBuf;
+use crate::proactor::operation::{Code, FixedBuffer, Group, VECTORS_MAX};
+use crate::sys::ring::Cqe;
+use crate::sys::{ExitInfo, Fd, Kernel, sockaddr};
+use crate::wakeup::Wakeup;
+
+const CANCELLED: i32 = -Errno::ECANCELED.raw();
+
+impl<Buf, K, P> Uring<Buf, K, P>
+where
+    Buf: IoBuf + Debug,
+    K: Kernel,
+    P: Deref<Target = Wakeup<K>>,
+{
+    /// See [`Backend::pop`](super::Backend::pop).
+    #[inline(always)]
+    pub(super) fn pop_next(&mut self) -> Option<Popped<Buf, Lease<K>>> {
+        if !self.held.is_empty() {
+            self.drop_held();
+        }
+        loop {
+            // Its fields go one by one wherever they go, and stay in registers.
+            let cqe = self.ring.pop()?;
+            let Some(slot) = self.arena.find(cqe.user_data) else {
+                match self.settle_internal(cqe.user_data, cqe.result, cqe.flags) {
+                    Some(report) => return Some(Popped::Ready(report)),
+                    None => continue,
+                }
+            };
+            let settled = slot.kind;
+            if settled.wrapping_sub(kind::PLAIN) > kind::FILLS - kind::PLAIN
+                || cqe.flags & linux::IORING_CQE_F_MORE != 0
+            {
+                match self.settle_other(cqe.user_data, cqe.result, cqe.flags) {
+                    Some(report) => return Some(Popped::Report(report)),
+                    None => continue,
+                }
+            }
+            slot.kind = kind::VACANT;
+            let mut result = cqe.result;
+            let carried = if settled == kind::PLAIN {
+                Carried::Nothing
+            } else {
+                if settled == kind::FILLS {
+                    result = fill(slot, result);
+                }
+                // SAFETY: INV-SETTLE-1; INV-ARENA-2. What was filled was lent (INV-URING-3), so INV-BUF-2 holds.
+                Carried::Buffer(unsafe { Buf::from_raw(slot.raw()) })
+            };
+            self.in_flight -= 1;
+            return Some(Popped::Report(Report {
+                token: cqe.user_data,
+                result,
+                more: false,
+                carried,
+            }));
+        }
+    }
+
+    /// Drops what the last report left and nobody took.
+    #[cold]
+    #[inline(never)]
+    fn drop_held(&mut self) {
+        self.held = Held::empty();
+        self.descriptor = None;
+        self.vectors.clear();
+    }
+
+    /// A completion of an operation that is not settled in few words.
+    #[inline(never)]
+    fn settle_other(
+        &mut self,
+        user_data: u64,
+        result: i32,
+        flags: u32,
+    ) -> Option<Report<Buf, Lease<K>>> {
+        let cqe = Cqe {
+            user_data,
+            result,
+            flags,
+        };
+        let more = cqe.flags & linux::IORING_CQE_F_MORE != 0;
+        let slot = self.arena.find(cqe.user_data)?;
+        if slot.kind == kind::VACANT {
+            self.ignored += 1;
+            return None;
+        }
+        let is_cut = slot.kind & kind::CUT != 0;
+        let settled = slot.kind & !kind::CUT;
+        let mut result = if is_cut { CANCELLED } else { cqe.result };
+        let carried = if more {
+            self.carry_more(cqe, settled, is_cut)
+        } else {
+            self.carry_last(cqe, settled, &mut result, is_cut)
+        };
+        Some(Report {
+            token: cqe.user_data,
+            result,
+            more,
+            carried,
+        })
+    }
+
+    /// What comes with a completion that is not the last.
+    fn carry_more(&mut self, cqe: Cqe, settled: u8, is_cut: bool) -> Carried<Buf, Lease<K>> {
+        match settled {
+            kind::ZERO_COPY => {
+                if let Some(slot) = self.arena.find(cqe.user_data) {
+                    slot.lent = cqe.result as u32;
+                }
+                Carried::Nothing
+            }
+            kind::DESCRIPTOR if !is_cut => self.carry_descriptor(cqe.result),
+            kind::LEASE => self.carry_lease(cqe),
+            _ => Carried::Nothing,
+        }
+    }
+
+    /// What comes with the last completion: the slot is vacated.
+    fn carry_last(
+        &mut self,
+        cqe: Cqe,
+        settled: u8,
+        result: &mut i32,
+        is_cut: bool,
+    ) -> Carried<Buf, Lease<K>> {
+        let carried = match settled {
+            kind::DESCRIPTOR if !is_cut => self.carry_descriptor(*result),
+            kind::LEASE => self.carry_lease(cqe),
+            _ => Carried::Nothing,
+        };
+        let Some(slot) = self.arena.find(cqe.user_data) else {
+            return carried;
+        };
+        slot.kind = kind::VACANT;
+        self.in_flight -= 1;
+        match settled {
+            kind::FILLS => *result = fill(slot, *result),
+            // A notification has no result of its own.
+            kind::ZERO_COPY if cqe.flags & linux::IORING_CQE_F_NOTIF != 0 => {
+                *result = slot.lent as i32;
+            }
+            kind::VECTORS | kind::FILLS_VECTORS => {
+                return self.carry_vectors(cqe.user_data, settled, result);
+            }
+            _ => {}
+        }
+        let lent = slot.lent;
+        if slot.state & HAS_BUFFER != 0 {
+            slot.state = 0;
+            // SAFETY: as in `pop_next`.
+            let buffer = unsafe { Buf::from_raw(slot.raw()) };
+            if !matches!(carried, Carried::Descriptor) {
+                return Carried::Buffer(buffer);
+            }
+            // A path, whose operation brings a descriptor: it can be taken like one of several.
+            let _ = self.vectors.push(buffer);
+            self.held |= Held::VECTORS;
+        }
+        self.release_use(settled, lent);
+        match settled {
+            kind::CLOSE => self.settle_close(lent as i32, *result),
+            kind::CLOSE_SLOT if *result >= 0 => self.files.emptied(lent),
+            _ => {}
+        }
+        carried
+    }
+
+    /// An operation that used registered memory is over.
+    pub(super) fn release_use(&mut self, settled: u8, lent: u32) {
+        match settled {
+            kind::LEASE => self.groups.end_use(Group::new(lent as u16)),
+            kind::FIXED => self.buffers.end_use(FixedBuffer::new(lent as u16)),
+            _ => {}
+        }
+    }
+
+    /// Holds a new descriptor until it is taken.
+    fn carry_descriptor(&mut self, result: i32) -> Carried<Buf, Lease<K>> {
+        if result < 0 {
+            return Carried::Nothing;
+        }
+        // SAFETY: INV-SYS-2: a result of accept, socket or open is a fresh descriptor that nobody else knows.
+        self.descriptor = Some(unsafe { Fd::from_raw(self.kernel.clone(), result) });
+        self.held |= Held::DESCRIPTOR;
+        Carried::Descriptor
+    }
+
+    /// Makes a lease of a provided buffer, if one came.
+    fn carry_lease(&mut self, cqe: Cqe) -> Carried<Buf, Lease<K>> {
+        if cqe.flags & linux::IORING_CQE_F_BUFFER == 0 {
+            return Carried::Nothing;
+        }
+        let Some(slot) = self.arena.find(cqe.user_data) else {
+            return Carried::Nothing;
+        };
+        let group = Group::new(slot.lent as u16);
+        let id = (cqe.flags >> linux::IORING_CQE_BUFFER_SHIFT) as u16;
+        match self.groups.lease(group, id, cqe.result.max(0) as u32) {
+            // An error or the end of the stream brings no bytes: back with it at once.
+            Some(lease) if cqe.result > 0 => Carried::Lease(lease),
+            Some(_) => Carried::Nothing,
+            None => {
+                self.ignored += 1;
+                Carried::Nothing
+            }
+        }
+    }
+
+    /// Rebuilds the buffers of a vectored operation, which is settled.
+    fn carry_vectors(
+        &mut self,
+        word: u64,
+        settled: u8,
+        result: &mut i32,
+    ) -> Carried<Buf, Lease<K>> {
+        let Some(index) = Handle::from_raw(word).map(Handle::index) else {
+            return Carried::Nothing;
+        };
+        let side = self.arena.side(index);
+        let Some(slot) = self.arena.at(index) else {
+            return Carried::Nothing;
+        };
+        let fills = settled == kind::FILLS_VECTORS && *result >= 0;
+        if fills && slot.state & TRUNCATES == 0 {
+            *result = (*result).min(slot.lent as i32);
+        }
+        let mut left = (*result).max(0) as usize;
+        let count = usize::from(slot.vectors).min(VECTORS_MAX);
+        self.vectors.clear();
+        for nth in 0..count {
+            // SAFETY: INV-ARENA-2: the operation's first `count` parts were written when it was taken, and the kernel does
+            // not touch them.
+            let mut raw = unsafe { (*side.as_ptr()).buffers[nth].assume_init_read() };
+            if fills {
+                // SAFETY: INV-ARENA-1: the side is there, and the kernel is done with it.
+                let lent = unsafe { (*side.as_ptr()).vectors[nth].length };
+                raw.filled = left.min(lent).min(raw.capacity);
+                left -= raw.filled;
+            }
+            // SAFETY: INV-SETTLE-1: the slot is vacant, and nobody reads these parts again. INV-BUF-2: the kernel filled the
+            // vectors in order, and no more than was lent.
+            let _ = self.vectors.push(unsafe { Buf::from_raw(raw) });
+        }
+        self.held |= Held::VECTORS;
+        Carried::Vectors
+    }
+
+    /// A descriptor is closed, unless its operation never began.
+    fn settle_close(&mut self, number: i32, result: i32) {
+        if matches!(
+            Errno::from_raw(result.wrapping_neg()),
+            Some(
+                Errno::ECANCELED | Errno::EINVAL | Errno::EBADF | Errno::EOPNOTSUPP | Errno::ENOMEM
+            )
+        ) {
+            // SAFETY: INV-SYS-2: `push_close` took it over, and the kernel has not closed it.
+            unsafe { self.kernel.close(number) };
+        }
+    }
+
+    /// See [`Backend::address`](super::Backend::address).
+    pub(super) fn address_of(&self, token: Handle) -> Option<SocketAddr> {
+        let side = self.arena.side_of(token)?.as_ptr();
+        // SAFETY: INV-ARENA-1; the caller asks once the operation has settled. Should the kernel still write there, these
+        // are bytes that are copied whole, of which any will do.
+        let (bytes, length, name_length) = unsafe {
+            (
+                (&raw const (*side).address).read_volatile(),
+                (&raw const (*side).address_length).read_volatile(),
+                (&raw const (*side).message.name_length).read_volatile(),
+            )
+        };
+        let length = if length == 0 { name_length } else { length };
+        sockaddr::decode(&bytes[..(length as usize).min(ADDRESS_MAX)])
+    }
+
+    /// See [`Backend::stat`](super::Backend::stat).
+    pub(super) fn stat_of(&self, token: Handle) -> Option<Stat> {
+        let answer = self.answer_of(token, opcode(Code::Statx))?;
+        let bytes = |at: usize| (answer[at / 8] >> (8 * (at % 8))) as u32;
+        let at = core::mem::offset_of!(general::statx, stx_mtime);
+        let mask = bytes(core::mem::offset_of!(general::statx, stx_mask));
+        if mask == 0 {
+            return None;
+        }
+        Some(Stat {
+            mask,
+            mode: bytes(core::mem::offset_of!(general::statx, stx_mode)) as u16,
+            links: bytes(core::mem::offset_of!(general::statx, stx_nlink)),
+            user: bytes(core::mem::offset_of!(general::statx, stx_uid)),
+            group: bytes(core::mem::offset_of!(general::statx, stx_gid)),
+            inode: answer[core::mem::offset_of!(general::statx, stx_ino) / 8],
+            size: answer[core::mem::offset_of!(general::statx, stx_size) / 8],
+            blocks: answer[core::mem::offset_of!(general::statx, stx_blocks) / 8],
+            modified: (answer[at / 8] as i64, bytes(at + 8)),
+        })
+    }
+
+    /// See [`Backend::exit_info`](super::Backend::exit_info).
+    pub(super) fn exit_of(&self, token: Handle) -> Option<ExitStatus> {
+        let answer = self.answer_of(token, opcode(Code::WaitId))?;
+        // `siginfo_t`: `si_signo`, `si_errno`, `si_code`, padding, `si_pid`, `si_uid`, `si_status`.
+        let word = |nth: usize| (answer[nth / 2] >> (32 * (nth % 2))) as i32;
+        (word(0) != 0).then(|| {
+            ExitStatus::from_info(ExitInfo {
+                code: word(2),
+                status: word(6),
+            })
+        })
+    }
+
+    fn answer_of(&self, token: Handle, opcode: u8) -> Option<[u64; 32]> {
+        let side = self.arena.side_of(token)?.as_ptr();
+        // SAFETY: INV-ARENA-1; the kernel does not touch `answers`.
+        if unsafe { (*side).answers } != opcode {
+            return None;
+        }
+        // SAFETY: INV-ARENA-1; as in `address_of`.
+        Some(unsafe { (&raw const (*side).answer).read_volatile() })
+    }
+}
+
+/// Notes what a read filled; returns the result, which is no more than was lent (INV-URING-3).
+#[inline(always)]
+fn fill(slot: &mut Slot, result: i32) -> i32 {
+    if result < 0 {
+        return result;
+    }
+    let count = (result as u32).min(slot.lent);
+    slot.filled = count as usize;
+    if slot.state & TRUNCATES != 0 {
+        result
+    } else {
+        count as i32
+    }
+}

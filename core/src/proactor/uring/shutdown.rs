@@ -1,0 +1,208 @@
+//! The end of a ring (P-6).
+//!
+//! **Invariants.** *INV-SHUTDOWN-1*: memory that the kernel may still touch when the ring ends is leaked: the buffers of what
+//! is in flight, the arena, the groups, the registered buffers. *INV-SHUTDOWN-2*: a forked child closes descriptors and
+//! touches nothing else (G-1).
+//!
+//! **Why this shape.** The kernel works on after a ring is closed: only completions tell that it has let go. Cancelling is
+//! asked for again after every round, because members of hard chains start when the one before them is over.
+
+use core::fmt::Debug;
+use core::mem;
+use core::ops::Deref;
+use core::time::Duration;
+
+use linux_raw_sys::io_uring as linux;
+use linux_raw_sys::io_uring::io_uring_op as op;
+
+use super::arena::{HAS_BUFFER, kind};
+use super::{CONTROL_CANCEL_ALL, Held, NO_FD, Uring, setup};
+use crate::clock::duration_nanos;
+use crate::proactor::backend::{Popped, Shutdown};
+use crate::proactor::buffer::IoBuf;
+use crate::proactor::operation::VECTORS_MAX;
+use crate::reactor::Backend as _;
+use crate::sys::Kernel;
+use crate::sys::ring::Sqe;
+use crate::wakeup::Wakeup;
+
+/// How long dropping waits.
+const DROP_LIMIT: Duration = Duration::from_secs(1);
+/// How long a round waits before it asks again.
+const ROUND: Duration = Duration::from_millis(10);
+
+impl<Buf, K, P> Uring<Buf, K, P>
+where
+    Buf: IoBuf + Debug,
+    K: Kernel,
+    P: Deref<Target = Wakeup<K>>,
+{
+    /// See [`Backend::shut_down`](super::Backend::shut_down).
+    #[cold]
+    pub(super) fn shut_down_within(&mut self, limit: Duration) -> Shutdown {
+        let mut report = Shutdown::default();
+        if !self.is_owner() {
+            return report;
+        }
+        let end = self.kernel.monotonic() + limit;
+        report.settled += self.drain();
+        while self.in_flight > 0 && !self.is_lost() {
+            self.cancel_everything();
+            let now = self.kernel.monotonic();
+            let left = end.since(now).min(ROUND);
+            let waits = u32::from(!left.is_zero() && self.ring.available() == 0);
+            let timeout_ns = (waits > 0).then(|| duration_nanos(left));
+            let _ = self.enter(
+                self.ring.queued(),
+                waits,
+                linux::IORING_ENTER_GETEVENTS,
+                timeout_ns,
+            );
+            self.ring.take_batch();
+            report.settled += self.drain();
+            if now >= end {
+                break;
+            }
+        }
+        report.settled += self.take_back_queued();
+        report.leaked = self.in_flight as usize;
+        self.leaked += u64::from(self.in_flight);
+        self.is_shut = true;
+        report
+    }
+
+    /// Drops everything that the batch gives back; returns how many operations settled.
+    fn drain(&mut self) -> usize {
+        let mut settled = 0;
+        while let Some(popped) = self.pop_next() {
+            if let Popped::Report(report) = popped {
+                settled += usize::from(!report.more);
+            }
+        }
+        self.held = Held::empty();
+        self.descriptor = None;
+        self.vectors.clear();
+        settled
+    }
+
+    /// Asks for the end of everything.
+    fn cancel_everything(&mut self) {
+        if self.internal.cancels_one_by_one {
+            for index in 0..self.arena.capacity() {
+                let token = match self.arena.at(index) {
+                    Some(slot) if slot.kind != kind::VACANT => slot.token,
+                    _ => continue,
+                };
+                if self.cancel_word(token).is_err() {
+                    return; // again in the next round
+                }
+            }
+        } else if self.ring.has_room(1) || self.make_room_now(1).is_ok() {
+            self.ring.push(Sqe {
+                opcode: op::IORING_OP_ASYNC_CANCEL as u8,
+                fd: NO_FD,
+                op_flags: linux::IORING_ASYNC_CANCEL_ANY | linux::IORING_ASYNC_CANCEL_ALL,
+                user_data: CONTROL_CANCEL_ALL.raw(),
+                ..Sqe::EMPTY
+            });
+        }
+    }
+
+    /// Settles what the kernel never took: it is ours, every buffer of it. Returns how much that was.
+    fn take_back_queued(&mut self) -> usize {
+        let mut words = 0;
+        let arena = &mut self.arena;
+        self.ring.for_each_queued(|sqe| {
+            // What is left in the queue is never submitted any more; if it were, it would do nothing.
+            if let Some(slot) = arena.find(sqe.user_data)
+                && slot.kind != kind::VACANT
+            {
+                slot.state |= TAKEN_BACK;
+                words += 1;
+            }
+            *sqe = Sqe {
+                user_data: super::CONTROL_CANCEL.raw(),
+                ..Sqe::EMPTY
+            };
+        });
+        if words == 0 {
+            return 0;
+        }
+        for index in 0..self.arena.capacity() {
+            self.take_back(index);
+        }
+        words
+    }
+
+    fn take_back(&mut self, index: u32) {
+        let side = self.arena.side(index);
+        let Some(slot) = self.arena.at(index) else {
+            return;
+        };
+        if slot.kind == kind::VACANT || slot.state & TAKEN_BACK == 0 {
+            return;
+        }
+        let settled = mem::replace(&mut slot.kind, kind::VACANT) & !kind::CUT;
+        let state = mem::replace(&mut slot.state, 0);
+        let (lent, vectors) = (slot.lent, usize::from(slot.vectors).min(VECTORS_MAX));
+        // SAFETY: INV-SETTLE-1, INV-ARENA-2: the slot is vacant now, and the kernel never had it.
+        let buffer = (state & HAS_BUFFER != 0).then(|| unsafe { Buf::from_raw(slot.raw()) });
+        self.in_flight -= 1;
+        drop(buffer);
+        if matches!(settled, kind::VECTORS | kind::FILLS_VECTORS) {
+            for nth in 0..vectors {
+                // SAFETY: likewise; its first `vectors` parts were written.
+                drop(unsafe { Buf::from_raw((*side.as_ptr()).buffers[nth].assume_init_read()) });
+            }
+        }
+        if settled == kind::CLOSE {
+            // SAFETY: INV-SYS-2: `push_close` took it over, and the kernel never had it.
+            unsafe { self.kernel.close(lent as i32) };
+        }
+        self.release_use(settled, lent);
+    }
+}
+
+/// A slot's `state`: it was found in the queue.
+const TAKEN_BACK: u8 = 0x80;
+
+impl<Buf, K, P> Drop for Uring<Buf, K, P>
+where
+    Buf: IoBuf + Debug,
+    K: Kernel,
+    P: Deref<Target = Wakeup<K>>,
+{
+    fn drop(&mut self) {
+        let (rings, submissions) = (self.rings.take(), self.submissions.take());
+        if !self.is_owner() {
+            // INV-SHUTDOWN-2: the rings are not even there; buffers are as the kernel had them in the parent.
+            for region in [rings, submissions].into_iter().flatten() {
+                region.leak();
+            }
+            self.arena.leak();
+            self.buffers.leak();
+            self.groups.forget();
+            return;
+        }
+        if !self.is_shut {
+            self.shut_down_within(DROP_LIMIT);
+        }
+        self.internal.signals.restore(&self.kernel);
+        // INV-SHUTDOWN-1.
+        let leaks = self.in_flight > 0;
+        self.groups.end(&self.kernel, self.fd.borrow(), leaks);
+        if leaks {
+            self.buffers.leak();
+            self.arena.leak();
+        } else if let Err(_error) = self
+            .buffers
+            .unregister::<Buf, K>(&self.kernel, self.fd.borrow())
+        {
+            self.buffers.leak();
+        }
+        if let Some(index) = self.registered {
+            setup::unregister_ring(&self.kernel, &self.fd, index);
+        }
+        drop((rings, submissions));
+    }
+}

@@ -1,0 +1,359 @@
+//! Taking operations: from the engine's hands into the queue.
+//!
+//! **Invariants.** Those of the [parent](super). Nothing is taken apart before everything that can be refused has been
+//! looked at.
+//!
+//! **Why this shape.** The one path that matters is inlined into the caller's code, where it knows which operation it is.
+
+use core::fmt::Debug;
+use core::mem::MaybeUninit;
+use core::ops::Deref;
+use core::ptr;
+
+use linux_raw_sys::io_uring as linux;
+use linux_raw_sys::io_uring::io_uring_op as op;
+
+use super::arena::{ADDRESS_MAX, HAS_BUFFER, TRUNCATES, kind};
+use super::sqe::{TRANSFER_MAX, link_flag, opcode, settling, truncates, write_name};
+use super::{CONTROL_CANCEL, Due, Uring, is_linked};
+use crate::error::Error;
+use crate::handle::{Handle, Tag};
+use crate::proactor::buffer::IoBuf;
+use crate::proactor::operation::{
+    Code, Extra, Link, Place, Refused, Request, VectoredRequest, Vectors,
+};
+use crate::sys::ring::{FIXED_FILE, IoVec, LINK, Message, Sqe};
+use crate::sys::{Fd, Kernel, RawFd};
+use crate::wakeup::Wakeup;
+
+#[cold]
+#[inline(never)]
+fn refuse<Buf>(error: Error, buffer: Option<Buf>) -> Refused<Buf> {
+    Refused { error, buffer }
+}
+
+impl<Buf, K, P> Uring<Buf, K, P>
+where
+    Buf: IoBuf + Debug,
+    K: Kernel,
+    P: Deref<Target = Wakeup<K>>,
+{
+    /// See [`Backend::push`](super::Backend::push).
+    #[inline(always)]
+    pub(super) fn submit(
+        &mut self,
+        token: Handle,
+        mut request: Request<Buf>,
+    ) -> Result<(), Refused<Buf>> {
+        let entries = 1 + u32::from(request.timeout.is_some());
+        if !self.ring.has_room(entries)
+            && let Err(error) = self.make_room_now(entries as usize)
+        {
+            return Err(refuse(error, request.buffer));
+        }
+        if let Err(error) = self.check_request(&request) {
+            return Err(refuse(error, request.buffer));
+        }
+        if self.arena.vacant(token).is_none() {
+            return Err(refuse(self.arena.why_not(token), request.buffer));
+        }
+        // From here on nothing can be refused.
+        let index = token.index();
+        let raw = request.buffer.take().map(IoBuf::into_raw);
+        let sqe = self.encode(index, token.raw(), &request, raw.as_ref());
+        let kind = settling(request.code, raw.is_some());
+        let lent = match request.code {
+            Code::RecvMulti => self.group_used(&request.extra),
+            Code::ReadFixed | Code::WriteFixed => self.buffer_used(&request.extra),
+            Code::Close => closed_slot(&request),
+            _ => sqe.length,
+        };
+        let kind =
+            if matches!(request.code, Code::Close) && matches!(request.target.0, Place::Fixed(_)) {
+                kind::CLOSE_SLOT
+            } else {
+                kind
+            };
+        if let Some(slot) = self.arena.vacant(token) {
+            slot.token = token.raw();
+            slot.kind = kind;
+            slot.lent = lent;
+            slot.state = 0;
+            if let Some(raw) = raw {
+                slot.lend(raw);
+                slot.state = HAS_BUFFER;
+            }
+            if truncates(request.code, request.flags) {
+                slot.state |= TRUNCATES;
+            }
+        }
+        self.in_flight += 1; // INV-URING-2
+        let mut queued = self.ring.push(sqe);
+        if let Some(limit) = request.timeout {
+            let timeout = self.encode_timeout(index, limit, request.link);
+            queued = self.ring.push(timeout);
+        }
+        if queued >= self.batch && !is_linked(request.link) {
+            self.flush_batch();
+        }
+        Ok(())
+    }
+
+    /// Enough is queued (P-13). What the kernel does not take now stays queued.
+    #[cold]
+    #[inline(never)]
+    fn flush_batch(&mut self) {
+        let _ = self.flush_queue();
+    }
+
+    fn group_used(&mut self, extra: &Extra) -> u32 {
+        match *extra {
+            Extra::Group(group) => {
+                self.groups.begin_use(group);
+                u32::from(group.id())
+            }
+            _ => 0,
+        }
+    }
+
+    fn buffer_used(&mut self, extra: &Extra) -> u32 {
+        match *extra {
+            Extra::Fixed { buffer, .. } => {
+                self.buffers.begin_use(buffer);
+                u32::from(buffer.index())
+            }
+            _ => 0,
+        }
+    }
+
+    /// See [`Backend::push_vectored`](super::Backend::push_vectored).
+    #[allow(
+        clippy::type_complexity,
+        reason = "the error and what was refused, as everywhere"
+    )]
+    pub(super) fn submit_vectored(
+        &mut self,
+        token: Handle,
+        vectored: VectoredRequest<Buf>,
+    ) -> Result<(), (Error, Vectors<Buf>)> {
+        let VectoredRequest { request, buffers } = vectored;
+        if let Err(error) = self.check_vectored(token, &request, buffers.len()) {
+            return Err((error, buffers));
+        }
+        let index = token.index();
+        let fills = request.code.fills();
+        let side = self.claim_side(index, token.raw());
+        let count = buffers.len();
+        let mut room = TRANSFER_MAX;
+        for (nth, buffer) in buffers.into_iter().enumerate() {
+            let raw = buffer.into_raw();
+            let length = if fills { raw.capacity } else { raw.filled }.min(room);
+            room -= length;
+            // SAFETY: INV-ARENA-3: the kernel has not got the operation yet; `nth` is below VECTORS_MAX, as buffers are at
+            // most that many.
+            unsafe {
+                (*side.as_ptr()).vectors[nth] = IoVec {
+                    start: raw.start.as_ptr(),
+                    length,
+                };
+                (*side.as_ptr()).buffers[nth] = MaybeUninit::new(raw);
+            }
+        }
+        let (fd, place_flag) = match request.target.0 {
+            Place::Number(number) => (number, 0),
+            Place::Fixed(slot) => (slot as i32, FIXED_FILE),
+            Place::None | Place::File(_) => (super::NO_FD, 0),
+        };
+        let mut sqe = Sqe {
+            opcode: opcode(request.code),
+            flags: place_flag | link_flag(request.link),
+            fd,
+            op_flags: request.flags,
+            user_data: token.raw(),
+            ..Sqe::EMPTY
+        };
+        if request.timeout.is_some() && request.link == Link::None {
+            sqe.flags |= LINK;
+        }
+        // SAFETY: INV-ARENA-3, INV-SQE-1: pointers into the side, no references.
+        unsafe {
+            let side = side.as_ptr();
+            if matches!(request.code, Code::RecvMessage | Code::SendMessage) {
+                let name_length = match request.code {
+                    Code::SendMessage => {
+                        write_name(ptr::NonNull::new_unchecked(side), &request, None)
+                    }
+                    _ if matches!(request.extra, Extra::WantAddress) => ADDRESS_MAX as u32,
+                    _ => 0,
+                };
+                if matches!(request.code, Code::RecvMessage) {
+                    (*side).address = [0; ADDRESS_MAX];
+                }
+                let name = if name_length == 0 {
+                    ptr::null_mut()
+                } else {
+                    (&raw mut (*side).address).cast()
+                };
+                (*side).message = Message {
+                    name,
+                    name_length,
+                    vectors: (&raw mut (*side).vectors).cast(),
+                    vectors_count: count,
+                    control: ptr::null_mut(),
+                    control_length: 0,
+                    flags: 0,
+                };
+                sqe.address = (&raw mut (*side).message).cast();
+                sqe.length = 1;
+                sqe.io_flags = request.extra_flags;
+            } else {
+                sqe.address = (&raw mut (*side).vectors).cast();
+                sqe.length = count as u32;
+                sqe.offset = ptr::without_provenance_mut(request.offset as usize);
+            }
+        }
+        if let Some(slot) = self.arena.vacant(token) {
+            slot.token = token.raw();
+            slot.kind = settling(request.code, true);
+            slot.lent = (TRANSFER_MAX - room) as u32;
+            slot.vectors = count as u8;
+            slot.state = if truncates(request.code, request.flags) {
+                TRUNCATES
+            } else {
+                0
+            };
+        }
+        self.in_flight += 1; // INV-URING-2
+        let mut queued = self.ring.push(sqe);
+        if let Some(limit) = request.timeout {
+            let timeout = self.encode_timeout(index, limit, request.link);
+            queued = self.ring.push(timeout);
+        }
+        if queued >= self.batch && !is_linked(request.link) {
+            self.flush_batch();
+        }
+        Ok(())
+    }
+
+    fn check_vectored(
+        &mut self,
+        token: Handle,
+        request: &Request<Buf>,
+        buffers: usize,
+    ) -> Result<(), Error> {
+        let is_vectored = matches!(
+            request.code,
+            Code::ReadVectored | Code::WriteVectored | Code::RecvMessage | Code::SendMessage
+        );
+        if !is_vectored || request.buffer.is_some() || matches!(request.target.0, Place::File(_)) {
+            return Err(Error::Invalid("this is no vectored operation"));
+        }
+        if buffers == 0 {
+            return Err(Error::Invalid(
+                "a vectored operation needs at least one buffer",
+            ));
+        }
+        let entries = 1 + usize::from(request.timeout.is_some());
+        if !self.ring.has_room(entries as u32) {
+            self.make_room_now(entries)?;
+        }
+        if self.arena.vacant(token).is_none() {
+            return Err(self.arena.why_not(token));
+        }
+        Ok(())
+    }
+
+    /// See [`Backend::push_close`](super::Backend::push_close).
+    pub(super) fn submit_close(
+        &mut self,
+        token: Handle,
+        fd: Fd<K>,
+        link: Link,
+    ) -> Result<(), (Error, Fd<K>)> {
+        if !self.ring.has_room(1)
+            && let Err(error) = self.make_room_now(1)
+        {
+            return Err((error, fd));
+        }
+        let Some(slot) = self.arena.vacant(token) else {
+            return Err((self.arena.why_not(token), fd));
+        };
+        let number = fd.into_raw();
+        slot.token = token.raw();
+        slot.kind = kind::CLOSE;
+        slot.lent = number as u32;
+        slot.state = 0;
+        self.in_flight += 1; // INV-URING-2
+        self.ring.push(Sqe {
+            opcode: op::IORING_OP_CLOSE as u8,
+            flags: link_flag(link),
+            fd: number,
+            user_data: token.raw(),
+            ..Sqe::EMPTY
+        });
+        Ok(())
+    }
+
+    /// See [`Backend::cancel`](super::Backend::cancel).
+    pub(super) fn submit_cancel(&mut self, token: Handle) -> Result<(), Error> {
+        if !token.is(Tag::Operation) {
+            return Err(Error::Invalid("the token is no operation's"));
+        }
+        self.cancel_word(token.raw())
+    }
+
+    /// Asks the kernel to cancel what has this word.
+    pub(super) fn cancel_word(&mut self, word: u64) -> Result<(), Error> {
+        if !self.ring.has_room(1) {
+            self.make_room_now(1)?;
+        }
+        self.ring.push(Sqe {
+            opcode: op::IORING_OP_ASYNC_CANCEL as u8,
+            fd: super::NO_FD,
+            address: ptr::without_provenance_mut(word as usize),
+            user_data: CONTROL_CANCEL.raw(),
+            ..Sqe::EMPTY
+        });
+        Ok(())
+    }
+
+    /// Asks for one report of readiness, or with `multi` for one after the other.
+    pub(super) fn push_poll(
+        &mut self,
+        fd: RawFd,
+        events: u32,
+        word: u64,
+        multi: bool,
+    ) -> Result<(), Error> {
+        if !self.ring.has_room(1) {
+            self.make_room_now(1)?;
+        }
+        self.ring.push(Sqe {
+            opcode: op::IORING_OP_POLL_ADD as u8,
+            fd,
+            length: if multi {
+                linux::IORING_POLL_ADD_MULTI
+            } else {
+                0
+            },
+            op_flags: super::sqe::poll_mask(events),
+            user_data: word,
+            ..Sqe::EMPTY
+        });
+        Ok(())
+    }
+
+    /// Whether the ring is given up.
+    pub(super) fn is_lost(&self) -> bool {
+        self.due.contains(Due::LOST)
+    }
+}
+
+/// The registered slot that a request closes.
+#[inline(always)]
+fn closed_slot<Buf>(request: &Request<Buf>) -> u32 {
+    match request.target.0 {
+        Place::Fixed(slot) => slot,
+        _ => 0,
+    }
+}
