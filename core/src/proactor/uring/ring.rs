@@ -56,6 +56,8 @@ pub(super) struct Ring {
     /// INV-RING-2.
     mask: u32,
     cq_mask: u32,
+    /// What is queued is known to be ours: no thread reads it, and the kernel never said that it took what it can't have.
+    owns_queue: bool,
     parts: Parts,
     pub(super) enters: u64,
     pub(super) submitted: u64,
@@ -81,6 +83,7 @@ impl Ring {
             batch_end: head,
             mask: parts.entries - 1,
             cq_mask: parts.cq_entries - 1,
+            owns_queue: !parts.has_thread,
             parts,
             enters: 0,
             submitted: 0,
@@ -135,9 +138,9 @@ impl Ring {
         unsafe { self.parts.sqes.add(index as usize) }
     }
 
-    /// Changes queued submissions. Not for a ring with a thread of its own, which may be reading them.
+    /// Changes queued submissions, if they are the program's.
     pub(super) fn for_each_queued(&mut self, mut change: impl FnMut(&mut Sqe)) {
-        if self.parts.has_thread {
+        if !self.owns_queue {
             return;
         }
         for nth in 0..self.queued().min(self.parts.entries) {
@@ -257,6 +260,8 @@ impl Ring {
         if taken <= self.queued() {
             self.seen_head = head;
             self.submitted += u64::from(taken);
+        } else {
+            self.owns_queue = false;
         }
     }
 
@@ -265,7 +270,7 @@ impl Ring {
     #[cold]
     #[inline(never)]
     pub(super) fn cut_chain(&mut self, mut cut: impl FnMut(u64)) {
-        if self.parts.has_thread {
+        if !self.owns_queue {
             return;
         }
         let linked = |flags: u8| flags & (LINK | HARD_LINK) != 0;
