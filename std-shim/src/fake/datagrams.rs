@@ -232,7 +232,7 @@ impl Machine {
         writing: bool,
     ) -> Result<(), Errno> {
         let datagram = self.datagram_mut(file).ok_or(Errno::ENOTSOCK)?;
-        if datagram.remote.is_none() {
+        if datagram.remote.is_none() && datagram.domain != Domain::Unix {
             return Err(Errno::ENOTCONN);
         }
         datagram.read_closed |= reading;

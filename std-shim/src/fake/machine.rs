@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 
 use linux_event_core::errno::Errno;
-use linux_event_core::sys::RawFd;
+use linux_event_core::sys::{Domain, RawFd};
 
 use super::bits::{ERR, HUP, IN, OUT};
 use super::datagrams::Datagram;
@@ -215,6 +215,18 @@ impl Machine {
                     | Object::Datagram(_)
             )
         )
+    }
+
+    /// Whether a file is a unix socket.
+    pub(super) fn is_unix(&self, file: FileId) -> bool {
+        let domain = match self.object(file) {
+            Some(Object::Socket(socket)) => socket.domain,
+            Some(Object::Unconnected(unconnected)) => unconnected.domain,
+            Some(Object::Listener(listener)) => listener.domain,
+            Some(Object::Datagram(datagram)) => datagram.domain,
+            _ => return false,
+        };
+        domain == Domain::Unix
     }
 
     /// Whether two files are ends of one pipe.

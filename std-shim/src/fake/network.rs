@@ -52,7 +52,7 @@ impl From<&str> for Name {
 /// A stream socket that is neither connected nor listens.
 #[derive(Debug)]
 pub(super) struct Unconnected {
-    domain: Domain,
+    pub(super) domain: Domain,
     local: Option<SocketAddr>,
     is_bound: bool,
 }
@@ -193,16 +193,17 @@ pub(super) const fn loopback(address: &SocketAddr) -> IpAddr {
     }
 }
 
-/// EAFNOSUPPORT if a socket of `domain` can't have to do with `name`.
+/// Whether a socket of `domain` can have to do with `name`; if not, EAFNOSUPPORT, or EINVAL for want of bytes.
 pub(super) fn check_family(domain: Domain, name: &Name) -> Result<(), Errno> {
-    let fits = match name {
-        Name::Path(_) => domain == Domain::Unix,
-        Name::Internet(address) => domain == Domain::of(address),
-    };
-    if fits {
-        Ok(())
-    } else {
-        Err(Errno::EAFNOSUPPORT)
+    match (domain, name) {
+        (Domain::Unix, Name::Path(_))
+        | (Domain::V4, Name::Internet(SocketAddr::V4(_)))
+        | (Domain::V6, Name::Internet(SocketAddr::V6(_))) => Ok(()),
+        (Domain::V4, Name::Internet(SocketAddr::V6(_))) => Err(Errno::EAFNOSUPPORT),
+        // The two bytes of the family go before the path, and an address takes 16 bytes, or 28.
+        (Domain::V4, Name::Path(path)) if path.len() >= 14 => Err(Errno::EAFNOSUPPORT),
+        (Domain::V6, Name::Path(path)) if path.len() >= 26 => Err(Errno::EAFNOSUPPORT),
+        _ => Err(Errno::EINVAL),
     }
 }
 
@@ -291,10 +292,14 @@ impl Machine {
         let (domain, local) = match self.object(file) {
             Some(Object::Unconnected(unconnected)) => (unconnected.domain, unconnected.local),
             Some(Object::Datagram(_)) => return self.connect_datagram(file, name),
+            Some(Object::Socket(socket)) => {
+                check_family(socket.domain, name)?;
+                return Err(Errno::EISCONN);
+            }
             Some(Object::Listener(listener)) if listener.domain == Domain::Unix => {
                 return Err(Errno::EINVAL);
             }
-            Some(Object::Socket(_) | Object::Listener(_)) => return Err(Errno::EISCONN),
+            Some(Object::Listener(_)) => return Err(Errno::EISCONN),
             _ => return Err(Errno::ENOTSOCK),
         };
         check_family(domain, name)?;
@@ -388,9 +393,17 @@ impl Machine {
             return Err(Errno::EBADF);
         };
         if sender.write_closed {
-            return Err(Errno::EPIPE);
+            // TCP first tells what happened to the connection.
+            let error = match sender.domain {
+                Domain::Unix => None,
+                Domain::V4 | Domain::V6 => sender.error.take(),
+            };
+            return Err(error.unwrap_or(Errno::EPIPE));
         }
         let peer = sender.peer;
+        if self.socket_mut(peer).is_none() {
+            return Ok(self.send_to_nobody(file, bytes.len()));
+        }
         let mut sent = 0;
         while sent < bytes.len() {
             let Some((len, charge)) = self
@@ -409,6 +422,18 @@ impl Machine {
             return Err(Errno::EAGAIN);
         }
         Ok(sent)
+    }
+
+    /// TCP learns that its peer is gone by what it sends: the answer is a reset.
+    fn send_to_nobody(&mut self, file: FileId, bytes: usize) -> usize {
+        if let Some(sender) = self.socket_mut(file)
+            && bytes > 0
+        {
+            sender.write_closed = true;
+            sender.error = Some(Errno::EPIPE);
+            self.notices.push(Notice::Changed(file, 0));
+        }
+        bytes
     }
 
     /// Segments that `sender` sent were read or thrown away.
@@ -498,7 +523,8 @@ impl Machine {
         let peer = socket.peer;
         if let Some(other) = self.socket_mut(peer) {
             other.read_closed = true;
-            other.write_closed = true;
+            // TCP is told that nothing more comes, not that nobody reads.
+            other.write_closed |= reset || socket.domain == Domain::Unix;
             if reset {
                 other.error = Some(Errno::ECONNRESET);
             }

@@ -246,8 +246,10 @@ impl Socket {
             return Ok(count);
         }
         match self.error.take() {
+            // Of TCP, to who wrote to a peer that was gone: whoever reads finds the end.
+            Some(errno) if errno != Errno::EPIPE => Err(errno),
+            _ if self.read_closed => Ok(0),
             Some(errno) => Err(errno),
-            None if self.read_closed => Ok(0),
             None => Err(Errno::EAGAIN),
         }
     }
@@ -257,8 +259,9 @@ impl Socket {
         let bytes = peek(&self.queue, bytes_max);
         match self.error {
             _ if !bytes.is_empty() || bytes_max == 0 => Ok(bytes),
+            Some(errno) if errno != Errno::EPIPE => Err(errno),
+            _ if self.read_closed => Ok(bytes),
             Some(errno) => Err(errno),
-            None if self.read_closed => Ok(bytes),
             None => Err(Errno::EAGAIN),
         }
     }

@@ -14,7 +14,7 @@ use linux_event_core::sys::AsRawFd;
 
 use super::super::owned::FakeOwned;
 use super::super::{Fake, FakeFd};
-use super::{Operation, Phase, Serial, failure, wake};
+use super::{Operation, Phase, Serial, failure};
 
 /// An operation that has started and not ended: see [`Fake::pending`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -358,7 +358,7 @@ impl Fake {
         operation.ok_or(CompleteError::NotPending)?.phase = phase;
         match phase {
             Phase::Delayed(at) => drop(self.operations.timers.insert((at, serial))),
-            _ => wake(&mut self.operations.awake, serial, 0),
+            _ => self.operations.wake(serial, 0),
         }
         Ok(())
     }

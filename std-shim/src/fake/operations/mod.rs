@@ -11,7 +11,8 @@
 //! the open files it works on, in `by_file` as in the machine, also when their numbers are closed.
 //!
 //! **Why this shape.** An operation that can't go on is left alone until a file that it works on changes, a process ends or a
-//! time comes; then all that were woken are tried again, in the order they were submitted. No order is left to chance.
+//! time comes. Then what waited is tried in the order in which a kernel wakes it: of one file who began to wait last comes
+//! first, but for accepts, which take turns. No order is left to chance.
 
 #![forbid(unsafe_code)]
 
@@ -120,6 +121,11 @@ impl Operation {
         !self.is_stubborn && self.phase != Phase::Sent
     }
 
+    /// Whether it waits exclusively: of those who do, the kernel wakes one after the other.
+    fn is_accept(&self) -> bool {
+        matches!(self.request.code, Code::Accept | Code::AcceptMulti)
+    }
+
     /// How many operations this one stands for, the rest of its chain included.
     fn members(&self) -> usize {
         1 + self.rest.len()
@@ -166,11 +172,14 @@ pub(super) struct Operations {
     entries_max: usize,
     running: BTreeMap<Serial, Operation>,
     by_token: BTreeMap<Handle, Serial>,
-    by_file: BTreeMap<FileId, BTreeSet<Serial>>,
+    /// Who waits for a file, in the order in which they began to.
+    by_file: BTreeMap<FileId, Vec<Serial>>,
     /// Of children that are waited for.
     by_pid: BTreeMap<i32, BTreeSet<Serial>>,
-    /// Operations to be tried again, and for which bits; all of them if 0 was among what was told.
-    awake: BTreeMap<Serial, u32>,
+    /// Operations to be tried again, in order.
+    awake: VecDeque<Serial>,
+    /// For which bits they were woken: all, if that was not told.
+    keys: BTreeMap<Serial, u32>,
     /// Delays and linked timeouts. What is stale is skipped.
     timers: BTreeSet<(Instant, Serial)>,
     started: Serial,
@@ -210,7 +219,8 @@ impl Operations {
             by_token: BTreeMap::new(),
             by_file: BTreeMap::new(),
             by_pid: BTreeMap::new(),
-            awake: BTreeMap::new(),
+            awake: VecDeque::new(),
+            keys: BTreeMap::new(),
             timers: BTreeSet::new(),
             started: 0,
             reports: VecDeque::new(),
@@ -284,15 +294,60 @@ impl Operations {
         let Some(waiting) = self.by_file.get(&file) else {
             return;
         };
-        for &serial in waiting {
-            wake(&mut self.awake, serial, key);
+        let accepts = |serial: &Serial| {
+            let operation = self.running.get(serial);
+            operation.is_some_and(|operation| operation.is_accept())
+        };
+        let others = waiting.iter().rev().filter(|serial| !accepts(serial));
+        let in_turn = waiting.iter().filter(|serial| accepts(serial));
+        let woken: Vec<Serial> = others.chain(in_turn).copied().collect();
+        for serial in woken {
+            self.wake(serial, key);
+        }
+    }
+
+    /// Has an operation tried again: something happened, for which it is told, or 0.
+    fn wake(&mut self, serial: Serial, key: u32) {
+        let key = if key == 0 { u32::MAX } else { key };
+        let bits = self.keys.entry(serial).or_insert_with(|| {
+            self.awake.push_back(serial);
+            0
+        });
+        *bits |= key;
+    }
+
+    /// The next operation to be tried, and what it was woken for.
+    fn next_awake(&mut self) -> Option<(Serial, u32)> {
+        loop {
+            let serial = self.awake.pop_front()?;
+            if let Some(key) = self.keys.remove(&serial) {
+                return Some((serial, key));
+            }
+        }
+    }
+
+    /// An operation that was tried in vain waits again, behind those that wait already.
+    fn wait_again(&mut self, serial: Serial) {
+        let Some(operation) = self.running.get(&serial) else {
+            return;
+        };
+        if operation.request.code.is_multishot() {
+            return; // it never ceased to
+        }
+        for place in [operation.place, operation.from] {
+            if let Place::File(file) = place
+                && let Some(waiting) = self.by_file.get_mut(&file)
+            {
+                waiting.retain(|&other| other != serial);
+                waiting.push(serial);
+            }
         }
     }
 
     /// An operation hears of a file no more.
     fn unregister(&mut self, serial: Serial, file: FileId) {
         if let Some(waiting) = self.by_file.get_mut(&file) {
-            waiting.remove(&serial);
+            waiting.retain(|&other| other != serial);
             if waiting.is_empty() {
                 self.by_file.remove(&file);
             }
@@ -301,8 +356,10 @@ impl Operations {
 
     /// A process ended.
     pub(super) fn process_ended(&mut self, pid: i32) {
-        for &serial in self.by_pid.get(&pid).into_iter().flatten() {
-            wake(&mut self.awake, serial, 0);
+        let waiting = self.by_pid.get(&pid).into_iter().flatten();
+        let waiting: Vec<Serial> = waiting.copied().collect();
+        for serial in waiting {
+            self.wake(serial, 0);
         }
     }
 
@@ -334,11 +391,6 @@ impl Operations {
             exit: None,
         })
     }
-}
-
-fn wake(awake: &mut BTreeMap<Serial, u32>, serial: Serial, key: u32) {
-    let key = if key == 0 { u32::MAX } else { key };
-    *awake.entry(serial).or_insert(0) |= key;
 }
 
 /// An errno as a result.

@@ -21,7 +21,8 @@ impl Fake {
             Ok(_) => return Some(failure(Errno::ENOTSOCK)),
             Err(errno) => return Some(failure(errno)),
         };
-        let mut is_first = !std::mem::replace(&mut operation.has_begun, true);
+        let mut is_first = !operation.has_begun;
+        operation.has_begun = true;
         loop {
             let Some(size) = self.operations.groups.next_size(group) else {
                 let is_readable = self.machine.state(file) & (IN | RDHUP | HUP | ERR) != 0;

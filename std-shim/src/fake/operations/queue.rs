@@ -12,7 +12,7 @@ use linux_event_core::sys::AsRawFd;
 use super::super::machine::FileId;
 use super::super::owned::FakeOwned;
 use super::super::{Fake, FakeFd};
-use super::{Entry, Operation, Phase, Place, Serial, wake};
+use super::{Entry, Operation, Phase, Place, Serial};
 use crate::buffer::Buffer;
 
 impl Operation {
@@ -70,20 +70,20 @@ impl Fake {
                 return Err(Error::Invalid("a path ends with a zero byte"));
             }
         }
-        let from = match request.extra {
-            Extra::From { target, .. } => target,
-            _ => Target::NONE,
-        };
-        for target in [request.target, from] {
-            if let Some(slot) = target.fixed()
-                && self.slot(slot.index()).is_none()
-            {
-                return Err(Error::Invalid("there is no such registered slot"));
-            }
+        if let Some(slot) = request.target.fixed()
+            && request.code == Code::Close
+            && self.slot(slot.index()).is_none()
+        {
+            return Err(Error::Invalid("the registered slot is empty"));
         }
         match request.extra {
-            Extra::UnixPath if request.buffer.as_ref().is_none_or(|path| path.len() > 107) => {
-                Err(Error::Invalid("a unix path has at most 107 bytes"))
+            Extra::UnixPath
+                if !request
+                    .buffer
+                    .as_ref()
+                    .is_some_and(|path| (1..=107).contains(&path.len())) =>
+            {
+                Err(Error::Invalid("a unix path has 1 to 107 bytes"))
             }
             Extra::Group(group) if !operations.groups.contains(group) => {
                 Err(Error::Invalid("there is no such group of buffers"))
@@ -261,8 +261,7 @@ impl Fake {
         }
         self.register(serial, &operation);
         self.operations.running.insert(serial, operation);
-        wake(&mut self.operations.awake, serial, 0);
-        self.attempt(serial);
+        self.attempt(serial, u32::MAX);
         self.hear();
     }
 
@@ -272,7 +271,10 @@ impl Fake {
         operations.by_token.insert(operation.token, serial);
         for place in [operation.place, operation.from] {
             if let Place::File(file) = place {
-                operations.by_file.entry(file).or_default().insert(serial);
+                let waiting = operations.by_file.entry(file).or_default();
+                if !waiting.contains(&serial) {
+                    waiting.push(serial);
+                }
             }
         }
         if operation.request.code == Code::WaitId
@@ -287,7 +289,7 @@ impl Fake {
         self.stop_waiting(serial, operation);
         operation.waits_for = Some(listener);
         let waiting = self.operations.by_file.entry(listener).or_default();
-        waiting.insert(serial);
+        waiting.push(serial);
     }
 
     pub(super) fn stop_waiting(&mut self, serial: Serial, operation: &mut Operation) {

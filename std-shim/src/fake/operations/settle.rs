@@ -10,13 +10,19 @@ use linux_event_core::proactor::{Carried, Code, Link, MessageFlags, Report, Vect
 
 use super::super::Fake;
 use super::super::owned::FakeOwned;
-use super::{Buffer, FakeLease, Operation, Phase, Place, Serial, Told, failure, wake};
+use super::{Buffer, FakeLease, Operation, Phase, Place, Serial, Told, failure};
 
 /// Whether a result breaks a soft link: an error, or fewer bytes than were asked for. Of send and receive a part will do,
-/// unless all was asked for (`MSG_WAITALL`).
+/// unless all was asked for (`MSG_WAITALL`). Linux takes what fsync, shutdown and statx say for a success, whatever it is;
+/// only if they can't begin, or are cancelled, the link breaks.
 fn breaks_chain(operation: &Operation, result: i32) -> bool {
     let request = &operation.request;
     match request.code {
+        Code::Fsync | Code::Shutdown | Code::Statx
+            if operation.place != Place::Closed && result != failure(Errno::ECANCELED) =>
+        {
+            false
+        }
         _ if result < 0 => true,
         Code::Recv | Code::Send | Code::SendZeroCopy | Code::RecvMessage | Code::SendMessage
             if request.flags & MessageFlags::WAIT_ALL.bits() == 0 =>
@@ -93,7 +99,7 @@ impl Fake {
         self.stop_waiting(serial, operation);
         let operations = &mut self.operations;
         operations.by_token.remove(&operation.token);
-        operations.awake.remove(&serial);
+        operations.keys.remove(&serial);
         for place in [operation.place, operation.from] {
             if let Place::File(file) = place {
                 operations.unregister(serial, file);
@@ -203,23 +209,19 @@ impl Fake {
 
     fn end_delays(&mut self) {
         let now = self.now;
-        let due: Vec<_> = self
-            .operations
-            .timers
-            .range(..=(now, Serial::MAX))
-            .collect();
-        let due: Vec<(Instant, Serial)> = due.into_iter().copied().collect();
+        let due = self.operations.timers.range(..=(now, Serial::MAX));
+        let due: Vec<(Instant, Serial)> = due.copied().collect();
         for (at, serial) in due {
-            let Some(operation) = self.operations.running.get_mut(&serial) else {
-                self.operations.timers.remove(&(at, serial));
-                continue;
-            };
-            if operation.phase == Phase::Delayed(at) {
-                operation.phase = Phase::Performed;
-                wake(&mut self.operations.awake, serial, 0);
-            }
-            if operation.expires != Some(at) {
-                self.operations.timers.remove(&(at, serial));
+            let operation = self.operations.running.get_mut(&serial);
+            let is_delay = operation.is_some_and(|operation| {
+                let is_delay = operation.phase == Phase::Delayed(at);
+                if is_delay {
+                    operation.phase = Phase::Performed;
+                }
+                is_delay
+            });
+            if is_delay {
+                self.operations.wake(serial, 0);
             }
         }
     }
@@ -239,18 +241,17 @@ impl Fake {
         None
     }
 
-    /// Tries everything that was woken, in the order of submission, until nothing moves.
+    /// Tries everything that was woken, until nothing moves.
     fn progress(&mut self) {
         self.hear();
-        while let Some((&serial, _)) = self.operations.awake.first_key_value() {
-            self.attempt(serial);
+        while let Some((serial, key)) = self.operations.next_awake() {
+            self.attempt(serial, key);
             self.hear();
         }
     }
 
-    /// Tries an operation.
-    pub(super) fn attempt(&mut self, serial: Serial) {
-        let key = self.operations.awake.remove(&serial).unwrap_or(0);
+    /// Tries an operation that was woken for `key`.
+    pub(super) fn attempt(&mut self, serial: Serial, key: u32) {
         let is_performed = self
             .operations
             .running
@@ -262,7 +263,10 @@ impl Fake {
         if let Some(mut operation) = self.operations.running.remove(&serial) {
             match self.perform_operation(serial, &mut operation, key) {
                 Some(result) => self.conclude(serial, operation, result),
-                None => drop(self.operations.running.insert(serial, operation)),
+                None => {
+                    self.operations.running.insert(serial, operation);
+                    self.operations.wait_again(serial);
+                }
             }
         }
     }

@@ -4,8 +4,10 @@
 
 use linux_event_core::errno::Errno;
 use linux_event_core::proactor::{CURRENT, Code, Extra, IoBuf, MessageFlags};
+use linux_event_core::sys::Domain;
 
 use super::super::Fake;
+use super::super::bits::{ERR, HUP, IN, RDHUP};
 use super::super::machine::{FileId, Object};
 use super::super::network::Name;
 use super::perform::answer;
@@ -171,6 +173,11 @@ impl Fake {
         if operation.is_message() && !self.machine.is_socket(file) {
             return Err(Errno::ENOTSOCK);
         }
+        // A receive without room waits all the same.
+        let is_readable = self.machine.state(file) & (IN | RDHUP | HUP | ERR) != 0;
+        if operation.is_message() && wanted == 0 && !is_readable {
+            return Err(Errno::EAGAIN);
+        }
         if operation.has_flag(MessageFlags::PEEK) {
             return self.peek(file, wanted, None);
         }
@@ -216,6 +223,15 @@ impl Fake {
         let file = operation.file()?;
         if operation.is_message() && !self.machine.is_socket(file) {
             return Err(Errno::ENOTSOCK);
+        }
+        if operation.request.code == Code::SendZeroCopy && self.machine.is_unix(file) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if let (Extra::Address(_), Some(Object::Socket(socket))) =
+            (operation.request.extra, self.machine.object(file))
+            && socket.domain == Domain::Unix
+        {
+            return Err(Errno::EISCONN);
         }
         let bytes = self.bytes_of(operation);
         let end = operation.wanted().min(bytes.len());

@@ -121,7 +121,12 @@ fn p1_a_multishot_accept_takes_every_connection() {
 #[test]
 fn p6_a_zero_copy_send_has_its_buffer_until_it_is_let_go() {
     let mut proactor = proactor();
-    let (socket, peer) = sockets(&mut proactor);
+    let address = SocketAddr::from(([127, 0, 0, 1], 80));
+    let fake = proactor.backend_mut();
+    fake.listener(address).unwrap();
+    let socket = fake.client(address).unwrap();
+    let (peer, _) = fake.accept(FakeFd::new(3)).unwrap();
+    let socket = adopt(&mut proactor, socket);
     let send = |text: &str| op::send_zero_copy(socket, Buffer::from(text));
     submit(&mut proactor, send("both"), 1);
     assert_eq!(turn(&mut proactor), [(1, 4, true), (1, 4, false)]);
@@ -137,9 +142,24 @@ fn p6_a_zero_copy_send_has_its_buffer_until_it_is_let_go() {
     assert_eq!(proactor.backend_mut().let_go(), 1);
     assert_eq!(buffer(&mut proactor), (4, Buffer::from("held")));
     proactor.backend_mut().hold_notifications(false);
+    proactor.backend_mut().read(peer, &mut [0; 8]).unwrap();
     proactor.backend_mut().close(peer).unwrap();
+    submit(
+        &mut proactor,
+        op::send(socket, Buffer::from("answered by a reset")),
+        3,
+    );
+    assert_eq!(turn(&mut proactor), [(3, 19, false)]);
     submit(&mut proactor, send("lost"), 3);
     let epipe = failed(Errno::EPIPE);
     assert_eq!(turn(&mut proactor), [(3, epipe, true), (3, epipe, false)]);
-    assert_balanced(&proactor, 1);
+    let (unix, _) = sockets(&mut proactor);
+    submit(
+        &mut proactor,
+        op::send_zero_copy(unix, Buffer::from("x")),
+        4,
+    );
+    let none = failed(Errno::EOPNOTSUPP);
+    assert_eq!(turn(&mut proactor), [(4, none, true), (4, none, false)]);
+    assert_balanced(&proactor, 4);
 }
