@@ -52,7 +52,7 @@ pub type Heard<W> = Vec<(&'static str, Done<W>)>;
 /// Where bodies run: makes loops over one backend.
 pub trait World: both::World<Model = Proactor<<Self as World>::Backend>> {
     /// The backend.
-    type Backend: ProactorBackend<Lease: 'static, Fd: 'static> + 'static;
+    type Backend: ProactorBackend<Lease: 'static, Fd: 'static> + Debug + 'static;
     /// A descriptor that the test keeps for itself: the other end of what the loop works on.
     type End: Copy + Debug + Eq + 'static;
     /// The other side.
