@@ -87,7 +87,6 @@ impl World for OnFake {
 /// INV-BALANCE-1, as the fake counts.
 fn check(fake: &mut Fake, files: usize) {
     assert_eq!(fake.pending_operations(), 0, "operations");
-    assert_eq!(fake.queued(), 0, "submissions");
     assert_eq!(fake.buffers_out(), 0, "buffers");
     assert_eq!(fake.leases_out(), 0, "leases");
     assert_eq!(fake.failed_actions(), [], "what was arranged");
