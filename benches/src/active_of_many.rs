@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod floor;
+mod ours;
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -60,6 +61,14 @@ impl<const CHAINS: usize> Active<CHAINS> {
             System {
                 name: "floor-epoll",
                 set_up: |pairs| Driver::boxed(pairs, CHAINS, floor::Readiness::new),
+            },
+            System {
+                name: "proactor",
+                set_up: |pairs| Driver::boxed(pairs, CHAINS, ours::Operations::new),
+            },
+            System {
+                name: "proactor-multishot",
+                set_up: |pairs| Driver::boxed(pairs, CHAINS, ours::Multishot::new),
             },
             System {
                 name: "floor-poll-first",

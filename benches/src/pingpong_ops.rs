@@ -48,6 +48,10 @@ pub(crate) const WORKLOAD: Workload = Workload {
             set_up: ours::proactor,
         },
         System {
+            name: "proactor-adopted",
+            set_up: ours::adopted,
+        },
+        System {
             name: "floor-poll-first",
             set_up: ring::<Bare<true>>,
         },

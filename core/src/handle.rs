@@ -70,6 +70,18 @@ impl Handle {
         }
     }
 
+    /// The handle of the next occupant of the same slot, of the same kind.
+    #[inline(always)]
+    pub(crate) fn next_generation(self) -> Self {
+        // The low bits stay, and with them the tag: so it is not zero.
+        let low = self.0.get() & ((1 << GENERATION_SHIFT) - 1);
+        let generation = (self.0.get() >> GENERATION_SHIFT).wrapping_add(1) << GENERATION_SHIFT;
+        match NonZeroU64::new(low | generation) {
+            Some(raw) => Self(raw),
+            None => self,
+        }
+    }
+
     /// A handle from its 64 bits, as the kernel gave them back; `None` if they are zero.
     ///
     /// Any non-zero bits are accepted: a table checks a handle before it believes it.

@@ -229,6 +229,14 @@ impl proactor::Backend for Liar {
             let events = self.random.next() as u32;
             return Some(Popped::Ready(reactor::Report { token, events }));
         }
+        if self.random.one_in(3) {
+            let buffer = self.random.one_in(2).then(|| self.thing());
+            return Some(Popped::Plain {
+                token: self.token(),
+                result: self.random.next() as i32,
+                buffer,
+            });
+        }
         Some(Popped::Report(Report {
             token: self.token(),
             result: self.random.next() as i32,

@@ -1,7 +1,7 @@
 //! The core's mailbox over cells in a box.
 //!
 //! **Why this shape.** The core's mailbox has its cells in an array; here their number is known at run time only. One
-//! of the three files of this crate with `unsafe` in it.
+//! of the files of this crate with `unsafe` in it.
 
 #![allow(unsafe_code)]
 

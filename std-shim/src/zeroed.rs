@@ -3,7 +3,7 @@
 //! **What.** [`zeroed_box`] makes a box whose value is all zeroes, without a copy of it on the stack and without
 //! touching its memory: the system maps a page of it when it is first used.
 //!
-//! **Why this shape.** One of the three files of this crate with `unsafe` in it; the invariant is the core's.
+//! **Why this shape.** One of the files of this crate with `unsafe` in it; the invariant is the core's.
 
 #![allow(unsafe_code)]
 

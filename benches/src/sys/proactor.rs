@@ -1,12 +1,11 @@
 //! Our proactor, made as the floors make their rings.
 
-#![forbid(unsafe_code)]
-
 use std::io;
+use std::os::fd::AsRawFd;
 
 use linux_event_core::error::Error;
 use linux_event_core::proactor::{Options, Proactor, Refused, Storage, Uring};
-use linux_event_core::sys::Linux;
+use linux_event_core::sys::{BorrowedFd, Linux};
 
 use super::ring::ENTRIES;
 
@@ -28,6 +27,12 @@ pub(crate) fn boxed<D: Copy, const OPS: usize>() -> io::Result<Boxed<D, OPS>> {
     };
     let ring = Uring::with_options(Linux, options).map_err(unsupported)?;
     Proactor::with_storage(ring, super::zeroed_box()).map_err(io::Error::other)
+}
+
+/// A descriptor of the standard library's that is never closed, in the core's words.
+pub(crate) fn borrowed(fd: std::os::fd::BorrowedFd<'static>) -> BorrowedFd<'static> {
+    // SAFETY: it is borrowed for ever, so it stays open.
+    unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) }
 }
 
 /// A block of memory for the rest of the process.

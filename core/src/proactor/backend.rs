@@ -59,6 +59,16 @@ pub enum Carried<Buf, Lease> {
 /// What [`Backend::pop`] finds.
 #[derive(Debug)]
 pub enum Popped<Buf, Lease> {
+    /// The last report of an operation that has one buffer or none, which is what nearly all are: the same as a
+    /// [`Report`](Self::Report) without `more`, in fewer words.
+    Plain {
+        /// As [`Report::token`].
+        token: u64,
+        /// As [`Report::result`].
+        result: i32,
+        /// The operation's buffer, if it has one.
+        buffer: Option<Buf>,
+    },
     /// A report of an operation.
     Report(Report<Buf, Lease>),
     /// Readiness, of the wakeup, the signals or a process, for the engine below.

@@ -38,8 +38,7 @@ where
     }
 
     fn cancel_operation(&mut self, handle: Handle) -> bool {
-        let operations = &mut self.tables().operations;
-        let Some(entry) = operations.get(handle) else {
+        let Some(entry) = self.tables().operations.get(handle) else {
             return false;
         };
         // The file that it waits for settles first; it closes whatever is said.
@@ -47,18 +46,23 @@ where
             return true;
         }
         let mut first = handle;
-        let mut previous = entry.previous;
+        let mut previous = self.tangle(handle, entry.state).previous;
         while let Some(index) = previous.checked_sub(1)
-            && let Some((before, entry)) = operations.at(index)
+            && let Some((before, entry)) = self.tables_ref().operations.at(index)
         {
-            (first, previous) = (before, entry.previous);
+            first = before;
+            previous = self.tangle(before, entry.state).previous;
         }
         let mut member = Some(first);
-        while let Some(handle) = member
-            && let Some(entry) = operations.get_mut(handle)
-        {
-            entry.state |= State::CANCELLED;
-            let next = entry.next.checked_sub(1);
+        while let Some(handle) = member {
+            let tables = self.tables();
+            let Some(state) = tables.operations.state_mut(handle) else {
+                break;
+            };
+            *state |= State::CANCELLED;
+            let state = *state;
+            let next = self.tangle(handle, state).next.checked_sub(1);
+            let operations = &self.tables_ref().operations;
             member = next.and_then(|index| operations.at(index).map(|(next, _)| next));
         }
         self.ask(first);
@@ -70,10 +74,10 @@ where
         if self.base.backend.cancel(handle).is_ok() {
             return;
         }
-        if let Some(entry) = self.tables().operations.get_mut(handle)
-            && !entry.state.contains(State::UNASKED)
+        if let Some(state) = self.tables().operations.state_mut(handle)
+            && !state.contains(State::UNASKED)
         {
-            entry.state |= State::UNASKED;
+            *state |= State::UNASKED;
             self.unasked += 1;
         }
     }
@@ -85,15 +89,19 @@ where
         if !self.is_owner() {
             return;
         }
-        for index in 0..self.tables().operations.high_water() as u32 {
-            let Some((handle, entry)) = self.tables().operations.at_mut(index) else {
+        for index in 0..self.tables().operations.high_water() {
+            let operations = &mut self.tables().operations;
+            let Some((handle, _)) = operations.at(index) else {
                 continue;
             };
-            if !entry.state.contains(State::UNASKED) {
+            let Some(state) = operations.state_mut(handle) else {
+                continue;
+            };
+            if !state.contains(State::UNASKED) {
                 continue;
             }
-            entry.state -= State::UNASKED;
-            let closing = entry.state.contains(State::CLOSING);
+            *state -= State::UNASKED;
+            let closing = state.contains(State::CLOSING);
             self.unasked -= 1;
             if closing {
                 self.close_when_idle(handle);
@@ -136,8 +144,8 @@ where
         let mut count = 0;
         for index in 0..self.tables().operations.high_water() {
             let tables = self.tables();
-            if let Some((handle, entry)) = tables.operations.at(index as u32)
-                && matches(entry.code, tables.keys[index])
+            if let Some((handle, entry)) = tables.operations.at(index)
+                && matches(entry.code, tables.keys[index as usize])
             {
                 count += 1;
                 if !entry.state.contains(State::CANCELLED) {
@@ -151,9 +159,9 @@ where
     /// Lets an operation end without telling: what it brings is dropped, closed and given back (P-7). False if the handle
     /// is stale.
     pub fn detach(&mut self, op: Op) -> bool {
-        match self.tables().operations.get_mut(op.handle()) {
-            Some(entry) => {
-                entry.state |= State::DETACHED;
+        match self.tables().operations.state_mut(op.handle()) {
+            Some(state) => {
+                *state |= State::DETACHED;
                 true
             }
             None => false,
@@ -182,13 +190,13 @@ where
         let Some(op) = Op::from_handle(handle) else {
             return self.base.set_counted(handle, counted);
         };
-        let Some(entry) = self.tables().operations.get_mut(op.handle()) else {
+        let Some(state) = self.tables().operations.state_mut(op.handle()) else {
             return false;
         };
-        let was_counted = !entry.state.contains(State::UNCOUNTED);
-        entry.state.set(State::UNCOUNTED, !counted);
-        self.live -= u32::from(was_counted);
-        self.live += u32::from(counted);
+        let was_counted = !state.contains(State::UNCOUNTED);
+        state.set(State::UNCOUNTED, !counted);
+        self.uncounted -= u32::from(!was_counted);
+        self.uncounted += u32::from(!counted);
         true
     }
 }

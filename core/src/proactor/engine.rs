@@ -5,8 +5,8 @@
 //! `resources`. Timers, signals, wakeups and processes are the reactor's engine, which this one is built on.
 //!
 //! **Invariants.** *INV-PENGINE-1*: an operation occupies its slot from `submit` until its last report, which is the only
-//! thing that vacates it; so it settles exactly once (P-3). *INV-PENGINE-2*: `live` is the number of operations that keep a
-//! loop running. *INV-PENGINE-3*: a file's `uses` is the number of occupied slots that name it. *INV-PENGINE-4*: `unasked` is
+//! thing that vacates it; so it settles exactly once (P-3). *INV-PENGINE-2*: `uncounted` is the number of operations that don't
+//! keep a loop running. *INV-PENGINE-3*: a file's `uses` is the number of occupied slots that name it. *INV-PENGINE-4*: `unasked` is
 //! not 0 while a request to cancel or to close could not be made.
 //!
 //! **Why this shape.** What differs between the models is what an operation is; what does not (time, signals, wakes,
@@ -25,16 +25,15 @@ use super::event::{Completion, Event, Payload};
 use super::operation::{
     Code, Extra, Link, Place, Refused, Request, Target, VECTORS_MAX, VectoredRequest, Vectors,
 };
-use super::storage::{Entry, OpenFile, State, Storage, Tables, key};
+use super::slots::Entry;
+use super::storage::{State, Storage, Tables, Tangle, key};
 use super::uring::Uring;
 use crate::clock::Instant;
 use crate::error::Error;
-use crate::handle::{Handle, Op, ProcessWatch, Subscription, Tag, TimerId};
+use crate::handle::{Handle, Op, ProcessWatch, Subscription, TimerId};
 use crate::pid::ExitStatus;
 use crate::reactor::{self, Other, Pending, Reactor, Stats};
 use crate::signal::SignalSet;
-use crate::sys::AsRawFd;
-use crate::table::Full;
 
 /// A proactor: performs operations, keeps timers, takes signals, wakes and exits, and yields [`Event`]s.
 ///
@@ -56,7 +55,7 @@ pub struct Proactor<
 {
     pub(super) base: Reactor<D, OPS, T, B, Tables<S, B::Fd>>,
     /// INV-PENGINE-2.
-    pub(super) live: u32,
+    pub(super) uncounted: u32,
     /// INV-PENGINE-4.
     pub(super) unasked: u32,
     /// Operations in flight that use each registered buffer.
@@ -70,6 +69,20 @@ pub struct RefusedChain<Buf, const N: usize> {
     pub error: Error,
     /// The members, in order.
     pub requests: heapless::Vec<Request<Buf>, N>,
+}
+
+impl<Buf, const N: usize> fmt::Display for RefusedChain<Buf, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<Buf: fmt::Debug, const N: usize> core::error::Error for RefusedChain<Buf, N> {}
+
+impl<Buf, const N: usize> From<RefusedChain<Buf, N>> for Error {
+    fn from(refused: RefusedChain<Buf, N>) -> Self {
+        refused.error
+    }
 }
 
 /// What [`Proactor::step`] finds.
@@ -118,7 +131,7 @@ where
         storage.borrow_mut().files.set_salt(salt);
         Ok(Self {
             base: Reactor::with_storage(backend, Tables::new(storage)),
-            live: 0,
+            uncounted: 0,
             unasked: 0,
             fixed_uses: [0; VECTORS_MAX],
         })
@@ -173,7 +186,7 @@ where
     /// How many things keep a loop running: operations that have not settled, armed timers, signal subscriptions and
     /// processes, but for those that [`set_counted`](Self::set_counted) took out.
     pub fn live(&self) -> usize {
-        self.base.live() + self.live as usize
+        self.base.live() + self.operations() - self.uncounted as usize
     }
 
     /// How many operations have not settled.
@@ -251,83 +264,74 @@ where
         let mut entry = Entry {
             state: State::empty(),
             code: request.code,
-            resource: 0,
+            file: 0,
             data,
-            files: [0; 2],
-            previous,
-            next: 0,
         };
+        if let Place::File(file) = request.target.0 {
+            let files = &mut self.tables().files;
+            let Some(open) = files.get_mut(file.handle()).filter(|open| open.is_open()) else {
+                return Err(Error::Stale);
+            };
+            open.begin_use();
+            request.target = Target(Place::Number(open.number));
+            entry.file = file.handle().index() + 1;
+        }
+        let mut tangle = Tangle {
+            previous,
+            ..Tangle::NONE
+        };
+        match request.extra {
+            Extra::None | Extra::WantAddress | Extra::Address(_) | Extra::UnixPath => {}
+            ref mut extra => {
+                entry.state |= State::ENTANGLED;
+                self.resolve_extra(extra, entry, &mut tangle)?;
+            }
+        }
         if previous != 0 {
             entry.state |= State::ENTANGLED;
         }
-        let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
-            self.base.storage.storage.borrow_mut();
-        if let Place::File(file) = request.target.0 {
-            let Some(open) = tables
-                .files
-                .get_mut(file.handle())
-                .filter(|open| open.closing.is_none())
-            else {
-                return Err(Error::Stale);
-            };
-            let Some(fd) = &open.fd else {
-                return Err(Error::Stale);
-            };
-            request.target = Target(Place::Number(fd.as_raw_fd()));
-            open.uses += 1;
-            entry.files[0] = file.handle().index() + 1;
-            entry.state |= State::ENTANGLED;
-        }
-        match request.extra {
-            Extra::None | Extra::WantAddress => {}
-            ref mut extra => self.resolve_extra(extra, &mut entry)?,
-        }
-        let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
-            self.base.storage.storage.borrow_mut();
         let key = key(request.target);
-        match tables.operations.insert(Tag::Operation, entry) {
-            Ok(handle) => {
-                tables.keys[handle.index() as usize] = key;
-                self.live += 1;
-                Ok(handle)
-            }
-            Err(Full(entry)) => {
-                self.disentangle(&entry);
-                Err(Error::Full { capacity: OPS })
-            }
+        let tables = self.tables();
+        let Some(handle) = tables.operations.insert(entry) else {
+            self.disentangle(entry, tangle);
+            return Err(Error::Full { capacity: OPS });
+        };
+        let index = handle.index() as usize;
+        tables.keys[index] = key;
+        if entry.state.contains(State::ENTANGLED) {
+            tables.tangles[index] = tangle;
         }
+        Ok(handle)
     }
 
     /// What a request needs beyond its target: a second file, a group, a registered buffer.
     #[cold]
     #[inline(never)]
-    fn resolve_extra(&mut self, extra: &mut Extra, entry: &mut Entry<D>) -> Result<(), Error> {
+    fn resolve_extra(
+        &mut self,
+        extra: &mut Extra,
+        entry: Entry<D>,
+        tangle: &mut Tangle,
+    ) -> Result<(), Error> {
         match extra {
             Extra::From { target, .. } => {
                 if let Place::File(file) = target.0 {
                     let files = &mut self.tables().files;
                     let open = files.get_mut(file.handle());
-                    let Some(OpenFile {
-                        fd: Some(fd),
-                        uses,
-                        closing: None,
-                    }) = open
-                    else {
-                        self.release_use(entry.files[0]);
+                    let Some(open) = open.filter(|open| open.is_open()) else {
+                        self.release_use(entry.file);
                         return Err(Error::Stale);
                     };
-                    *uses += 1;
-                    *target = Target(Place::Number(fd.as_raw_fd()));
-                    entry.files[1] = file.handle().index() + 1;
-                    entry.state |= State::ENTANGLED;
+                    open.begin_use();
+                    *target = Target(Place::Number(open.number));
+                    tangle.second = file.handle().index() + 1;
                 }
             }
-            Extra::Group(group) => entry.resource = group.0,
+            Extra::Group(group) => tangle.resource = group.0,
             Extra::Fixed { buffer, .. } => {
-                entry.resource = buffer.0;
+                tangle.resource = buffer.0;
                 if let Some(uses) = self.fixed_uses.get_mut(usize::from(buffer.0)) {
                     *uses += 1;
-                    entry.state |= State::ENTANGLED;
                 }
             }
             _ => {}
@@ -339,9 +343,9 @@ where
     #[cold]
     #[inline(never)]
     pub(super) fn abandon(&mut self, handle: Handle) {
-        if let Some(entry) = self.tables().operations.remove(handle) {
-            self.live -= u32::from(!entry.state.contains(State::UNCOUNTED));
-            self.disentangle(&entry);
+        if let Some((_, entry)) = self.tables().operations.take(handle.raw()) {
+            let tangle = self.tangle(handle, entry.state);
+            self.disentangle(entry, tangle);
         }
     }
 
@@ -496,11 +500,17 @@ where
 
     /// Ties a member of a chain to the one before it.
     fn tie(&mut self, previous: u32, op: Op) {
+        let tables = self.tables();
         if let Some(index) = previous.checked_sub(1)
-            && let Some((_, entry)) = self.tables().operations.at_mut(index)
+            && let Some((before, _)) = tables.operations.at(index)
+            && let Some(state) = tables.operations.state_mut(before)
         {
-            entry.next = op.handle().index() + 1;
-            entry.state |= State::ENTANGLED;
+            let tangle = &mut tables.tangles[index as usize];
+            if !state.contains(State::ENTANGLED) {
+                *state |= State::ENTANGLED;
+                *tangle = Tangle::NONE;
+            }
+            tangle.next = op.handle().index() + 1;
         }
     }
 
@@ -565,6 +575,15 @@ where
         }
         loop {
             match self.base.backend.pop() {
+                Some(Popped::Plain {
+                    token,
+                    result,
+                    buffer,
+                }) => {
+                    if let Some(completion) = self.settle_plain(token, result, buffer) {
+                        return Step::Completion(completion);
+                    }
+                }
                 Some(Popped::Report(report)) => {
                     if let Some(completion) = self.settle(report) {
                         return Step::Completion(completion);
@@ -583,25 +602,63 @@ where
         self.base.next_other(other)
     }
 
-    /// A report of the backend: INV-PENGINE-1.
+    /// The last report of an operation with one buffer or none: INV-PENGINE-1.
     #[inline(always)]
-    fn settle(&mut self, report: Report<Buf, B::Lease>) -> Option<Completion<D, B>> {
-        let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
-            self.base.storage.storage.borrow_mut();
-        let Some((handle, entry)) = tables.operations.find(report.token) else {
-            self.drop_stale(report.carried);
+    fn settle_plain(
+        &mut self,
+        token: u64,
+        result: i32,
+        buffer: Option<Buf>,
+    ) -> Option<Completion<D, B>> {
+        let Some((handle, entry)) = self.vacate(token) else {
+            self.drop_stale(buffer);
             return None;
         };
-        let (data, state) = (entry.data, entry.state);
-        if !report.more {
-            if state.intersects(State::ENTANGLED.union(State::CANCELLED)) {
-                self.settle_entangled(handle);
-            } else {
-                tables.operations.remove(handle);
-            }
-            self.live -= u32::from(!state.contains(State::UNCOUNTED));
+        if entry.state.contains(State::DETACHED) {
+            drop_plain(buffer);
+            return None;
         }
-        if state.contains(State::DETACHED) {
+        self.base.stats.events += 1;
+        Some(Completion {
+            op: Op::assume(handle),
+            data: entry.data,
+            result,
+            more: false,
+            payload: buffer.map_or(Payload::Nothing, Payload::Buffer),
+        })
+    }
+
+    /// Takes an operation out of its slot, with its last report.
+    #[inline(always)]
+    fn vacate(&mut self, token: u64) -> Option<(Handle, Entry<D>)> {
+        let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
+            self.base.storage.storage.borrow_mut();
+        let (handle, entry) = tables.operations.take(token)?;
+        if entry.state.intersects(State::RARE) {
+            self.settle_entangled(handle, entry);
+        } else if let Some(index) = entry.file.checked_sub(1)
+            && let Some((file, open)) = tables.files.at_mut(index)
+            && open.end_use()
+        {
+            self.close_idle(file);
+        }
+        Some((handle, entry))
+    }
+
+    /// A report of the backend, of any kind: INV-PENGINE-1.
+    #[inline(never)]
+    fn settle(&mut self, report: Report<Buf, B::Lease>) -> Option<Completion<D, B>> {
+        let found = if report.more {
+            self.tables().operations.find(report.token)
+        } else {
+            self.vacate(report.token)
+        };
+        let Some((handle, entry)) = found else {
+            self.drop_stale(None);
+            self.drop_carried(report.carried);
+            return None;
+        };
+        if entry.state.contains(State::DETACHED) {
             self.drop_carried(report.carried);
             return None;
         }
@@ -619,29 +676,30 @@ where
         };
         Some(Completion {
             op: Op::assume(handle),
-            data,
+            data: entry.data,
             result: report.result,
             more: report.more,
             payload,
         })
     }
 
-    /// The last report of an operation that others depend on.
+    /// What is to be done for an operation that others depend on, once it has left its slot.
     #[cold]
     #[inline(never)]
-    fn settle_entangled(&mut self, handle: Handle) {
-        let Some(entry) = self.tables().operations.remove(handle) else {
-            return;
-        };
+    fn settle_entangled(&mut self, handle: Handle, entry: Entry<D>) {
         if entry.state.contains(State::UNASKED) {
             self.unasked -= 1;
         }
-        let next = entry.next;
-        self.disentangle(&entry);
-        if let Some(index) = next.checked_sub(1)
-            && let Some((next, entry)) = self.tables().operations.at_mut(index)
+        if entry.state.contains(State::UNCOUNTED) {
+            self.uncounted -= 1;
+        }
+        let tangle = self.tangle(handle, entry.state);
+        self.disentangle(entry, tangle);
+        let tables = self.tables();
+        if let Some(index) = tangle.next.checked_sub(1)
+            && let Some((next, entry)) = tables.operations.at(index)
         {
-            entry.previous = 0;
+            tables.tangles[index as usize].previous = 0;
             // It has started, or starts now, whatever became of the one before it (P-4).
             if entry.state.contains(State::CANCELLED) {
                 self.ask(next);
@@ -649,17 +707,21 @@ where
         }
     }
 
+    /// What others depend on of the operation in, or just gone from, a slot.
+    pub(super) fn tangle(&self, handle: Handle, state: State) -> Tangle {
+        if state.contains(State::ENTANGLED) {
+            self.tables_ref().tangles[handle.index() as usize]
+        } else {
+            Tangle::NONE
+        }
+    }
+
     /// Lets go of the files and the registered buffer of an operation that is gone.
-    #[inline]
-    fn disentangle(&mut self, entry: &Entry<D>) {
-        if entry.files[0] != 0 {
-            self.release_use(entry.files[0]);
-        }
-        if entry.files[1] != 0 {
-            self.release_use(entry.files[1]);
-        }
+    fn disentangle(&mut self, entry: Entry<D>, tangle: Tangle) {
+        self.release_use(entry.file);
+        self.release_use(tangle.second);
         if matches!(entry.code, Code::ReadFixed | Code::WriteFixed)
-            && let Some(uses) = self.fixed_uses.get_mut(usize::from(entry.resource))
+            && let Some(uses) = self.fixed_uses.get_mut(usize::from(tangle.resource))
         {
             *uses -= 1;
         }
@@ -668,9 +730,9 @@ where
     /// A report of no operation of this proactor's: only a backend that is wrong makes one.
     #[cold]
     #[inline(never)]
-    fn drop_stale(&mut self, carried: Carried<Buf, B::Lease>) {
+    fn drop_stale(&mut self, buffer: Option<Buf>) {
         self.base.stats.stale += 1;
-        self.drop_carried(carried);
+        drop(buffer);
     }
 
     /// Closes, frees and gives back what nobody wants (P-7).
@@ -866,6 +928,13 @@ where
 
 /// How long a proactor that is dropped waits for the kernel to let go of its memory (P-6).
 const LIMIT: Duration = Duration::from_secs(1);
+
+/// Frees what nobody wants.
+#[cold]
+#[inline(never)]
+fn drop_plain<Buf>(buffer: Option<Buf>) {
+    drop(buffer);
+}
 
 #[cold]
 fn refused<Buf>(error: Error, buffer: Option<Buf>) -> Refused<Buf> {

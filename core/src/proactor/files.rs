@@ -14,7 +14,8 @@ use core::borrow::BorrowMut;
 use super::backend::Backend;
 use super::engine::Proactor;
 use super::operation::{Code, Link};
-use super::storage::{Entry, NO_KEY, OpenFile, State, Storage};
+use super::slots::Entry;
+use super::storage::{NO_KEY, OpenFile, State, Storage, Tangle};
 use crate::error::Error;
 use crate::handle::{File, Handle, Op, Tag};
 use crate::sys::AsRawFd;
@@ -40,12 +41,7 @@ where
         if files.is_full() {
             return Err((Error::Full { capacity: OPS }, fd));
         }
-        let open = OpenFile {
-            fd: Some(fd),
-            uses: 0,
-            closing: None,
-        };
-        match files.insert(Tag::File, open) {
+        match files.insert(Tag::File, OpenFile::new(fd)) {
             Ok(handle) => Ok(File::assume(handle)),
             Err(Full(_)) => unreachable!("there was a vacant slot just now"),
         }
@@ -60,7 +56,7 @@ where
     /// Whether operations can be submitted on `file`.
     pub(super) fn is_open(&self, file: File) -> bool {
         let open = self.tables_ref().files.get(file.handle());
-        open.is_some_and(|open| open.closing.is_none())
+        open.is_some_and(OpenFile::is_open)
     }
 
     /// Gives an adopted descriptor back. The handle is stale from here on.
@@ -74,7 +70,7 @@ where
         let files = &mut self.tables().files;
         match files.get(file.handle()) {
             None => Err(Error::Stale),
-            Some(open) if open.uses > 0 || open.closing.is_some() => Err(Error::Busy),
+            Some(open) if open.uses() > 0 || !open.is_open() => Err(Error::Busy),
             Some(_) => match files.remove(file.handle()) {
                 Some(OpenFile { fd: Some(fd), .. }) => Ok(fd),
                 _ => Err(Error::Stale),
@@ -115,25 +111,25 @@ where
         let entry = Entry {
             state: state | State::ENTANGLED,
             code: Code::Close,
-            resource: 0,
-            data,
             // Not counted as a use: it is what waits for them.
-            files: [0; 2],
-            previous,
-            next: 0,
+            file: 0,
+            data,
         };
         let tables = self.tables();
-        let inserted = tables.operations.insert(Tag::Operation, entry);
-        let handle = inserted.map_err(|Full(_)| Error::Full { capacity: OPS })?;
+        let inserted = tables.operations.insert(entry);
+        let handle = inserted.ok_or(Error::Full { capacity: OPS })?;
         tables.keys[handle.index() as usize] = NO_KEY;
+        tables.tangles[handle.index() as usize] = Tangle {
+            previous,
+            ..Tangle::NONE
+        };
         let op = Op::assume(handle);
-        self.live += 1;
         let Some(open) = self.tables().files.get_mut(file.handle()) else {
             self.abandon(handle);
             return Err(Error::Stale);
         };
-        open.closing = Some(op);
-        Ok((op, open.uses))
+        open.set_closing(Some(op));
+        Ok((op, open.uses()))
     }
 
     /// Queues the closing of `file` as a member of a chain: what is in flight on it are members before this one.
@@ -153,7 +149,8 @@ where
         if let Err((error, fd)) = self.base.backend.push_close(op.handle(), fd, link) {
             self.abandon(op.handle());
             if let Some(open) = self.tables().files.get_mut(file.handle()) {
-                (open.fd, open.closing) = (Some(fd), None);
+                open.fd = Some(fd);
+                open.set_closing(None);
             }
             return Err(error);
         }
@@ -166,21 +163,25 @@ where
     /// Whether nothing is in flight on `file`.
     pub(super) fn is_idle(&self, file: File) -> bool {
         let open = self.tables_ref().files.get(file.handle());
-        open.is_some_and(|open| open.uses == 0)
+        open.is_some_and(|open| open.uses() == 0)
     }
 
-    /// One operation less is in flight on the file in slot `index - 1`.
+    /// One operation less is in flight on the file in slot `index - 1`; 0 is none.
     pub(super) fn release_use(&mut self, index: u32) {
-        let Some((file, open)) = index
-            .checked_sub(1)
-            .and_then(|index| self.tables().files.at_mut(index))
-        else {
-            return;
-        };
-        open.uses -= 1;
-        if open.uses == 0
-            && let Some(closing) = open.closing
+        if let Some(index) = index.checked_sub(1)
+            && let Some((file, open)) = self.tables().files.at_mut(index)
+            && open.end_use()
         {
+            self.close_idle(file);
+        }
+    }
+
+    /// Nothing is in flight any more on a file that is to be closed.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn close_idle(&mut self, file: Handle) {
+        let open = self.tables().files.get(file);
+        if let Some(closing) = open.and_then(|open| open.closing) {
             self.close_file(file, closing.handle());
         }
     }
@@ -200,8 +201,8 @@ where
             Ok(()) => {
                 let tables = self.tables();
                 tables.files.remove(file);
-                if let Some(entry) = tables.operations.get_mut(op) {
-                    entry.state -= State::CLOSING;
+                if let Some(state) = tables.operations.state_mut(op) {
+                    *state -= State::CLOSING;
                 }
             }
             // There is no room in the queue, nor could it be flushed: again before the next wait.
@@ -210,10 +211,10 @@ where
                 if let Some(open) = tables.files.get_mut(file) {
                     open.fd = Some(fd);
                 }
-                if let Some(entry) = tables.operations.get_mut(op)
-                    && !entry.state.contains(State::UNASKED)
+                if let Some(state) = tables.operations.state_mut(op)
+                    && !state.contains(State::UNASKED)
                 {
-                    entry.state |= State::UNASKED;
+                    *state |= State::UNASKED;
                     self.unasked += 1;
                 }
             }
@@ -224,7 +225,7 @@ where
     pub(super) fn close_when_idle(&mut self, op: Handle) {
         let files = &self.tables().files;
         let waiting = files.iter().find(|(_, open)| {
-            open.uses == 0 && open.closing.is_some_and(|closing| closing.handle() == op)
+            open.uses() == 0 && open.closing.is_some_and(|closing| closing.handle() == op)
         });
         if let Some((file, _)) = waiting {
             self.close_file(file, op);

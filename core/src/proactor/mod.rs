@@ -8,6 +8,7 @@ mod event;
 mod files;
 mod operation;
 mod resources;
+mod slots;
 mod storage;
 mod uring;
 

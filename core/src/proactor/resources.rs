@@ -42,10 +42,13 @@ where
         if !self.is_owner() {
             return Err(Error::Forked);
         }
-        let is_used = |(_, entry): (_, &super::storage::Entry<D>)| {
-            entry.code == Code::RecvMulti && entry.resource == group.id()
+        let tables = self.tables_ref();
+        let is_used = |index: u32| {
+            let occupant = tables.operations.at(index);
+            occupant.is_some_and(|(_, entry)| entry.code == Code::RecvMulti)
+                && tables.tangles[index as usize].resource == group.id()
         };
-        if self.tables().operations.iter().any(is_used) {
+        if (0..tables.operations.high_water()).any(is_used) {
             return Err(Error::Busy);
         }
         self.base.backend.withdraw(group)

@@ -16,10 +16,11 @@ use core::borrow::{Borrow, BorrowMut};
 use core::fmt;
 use core::marker::PhantomData;
 
-use super::operation::{Code, Place, Target};
+use super::operation::{Place, Target};
+use super::slots::Slots;
 use crate::handle::Op;
 use crate::reactor;
-use crate::sys::Fd;
+use crate::sys::{AsRawFd, Fd, RawFd};
 use crate::table::Table;
 
 bitflags::bitflags! {
@@ -36,35 +37,92 @@ bitflags::bitflags! {
         const UNCOUNTED = 8;
         /// Closes a file, and waits until nothing is in flight on it (P-15).
         const CLOSING = 16;
-        /// Has more to do at its end than to be delivered: it uses files or a registered buffer, or is in a chain.
+        /// Has a [`Tangle`]: it works on two files, uses registered memory, or is in a chain.
         const ENTANGLED = 32;
+        /// There is an operation: INV-SLOTS-2.
+        const OCCUPIED = 64;
+        /// There is more to do at its end than to deliver it.
+        const RARE = Self::ENTANGLED.bits() | Self::CANCELLED.bits() | Self::UNCOUNTED.bits();
     }
 }
 
-/// An operation under way.
-#[derive(Debug)]
-pub(super) struct Entry<D> {
-    pub(super) state: State,
-    pub(super) code: Code,
+/// What few operations have; means something for those that are [`State::ENTANGLED`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tangle {
     /// The group or registered buffer that it uses, if its code says so.
     pub(super) resource: u16,
-    pub(super) data: D,
-    /// Index + 1 of the files that it works on; 0 for none.
-    pub(super) files: [u32; 2],
+    /// Index + 1 of the second file that it works on; 0 for none.
+    pub(super) second: u32,
     /// Index + 1 of its neighbours in a chain; 0 for none. A predecessor that has settled is none.
     pub(super) previous: u32,
     pub(super) next: u32,
 }
 
+impl Tangle {
+    /// Of an operation that depends on nobody: all zeroes.
+    pub(super) const NONE: Self = Self {
+        resource: 0,
+        second: 0,
+        previous: 0,
+        next: 0,
+    };
+}
+
 /// An adopted descriptor.
 #[derive(Debug)]
 pub(super) struct OpenFile<F> {
+    /// Operations in flight on it, and [`CLOSING`](Self::CLOSING).
+    uses: u32,
+    /// The descriptor's own.
+    pub(super) number: RawFd,
     /// `None` once the backend has it, to close it at the end of a chain.
     pub(super) fd: Option<F>,
-    /// Operations in flight on it.
-    pub(super) uses: u32,
     /// The operation that closes it when nothing is in flight any more.
     pub(super) closing: Option<Op>,
+}
+
+impl<F: AsRawFd> OpenFile<F> {
+    /// In `uses`: it takes no operation any more.
+    const CLOSING: u32 = 1 << 31;
+
+    pub(super) fn new(fd: F) -> Self {
+        Self {
+            uses: 0,
+            number: fd.as_raw_fd(),
+            fd: Some(fd),
+            closing: None,
+        }
+    }
+
+    /// Whether operations can be submitted on it.
+    #[inline(always)]
+    pub(super) fn is_open(&self) -> bool {
+        self.uses < Self::CLOSING
+    }
+
+    /// One operation more.
+    #[inline(always)]
+    pub(super) fn begin_use(&mut self) {
+        self.uses += 1;
+    }
+
+    /// One operation less; true if that was the last one before it is closed.
+    #[inline(always)]
+    pub(super) fn end_use(&mut self) -> bool {
+        self.uses -= 1;
+        self.uses == Self::CLOSING
+    }
+
+    /// Operations in flight on it.
+    pub(super) fn uses(&self) -> u32 {
+        self.uses & !Self::CLOSING
+    }
+
+    /// `op` closes it; `None` takes that back.
+    pub(super) fn set_closing(&mut self, op: Option<Op>) {
+        self.closing = op;
+        self.uses = self.uses() | if op.is_some() { Self::CLOSING } else { 0 };
+    }
 }
 
 /// The key of an operation without a descriptor.
@@ -87,8 +145,9 @@ pub(super) const fn key(target: Target) -> i32 {
 /// descriptor.
 pub struct Storage<D, const OPS: usize, const T: usize, P = Fd, F = Fd> {
     pub(super) base: reactor::Storage<D, OPS, T, P>,
-    pub(super) operations: Table<Entry<D>, OPS>,
+    pub(super) operations: Slots<D, OPS>,
     pub(super) files: Table<OpenFile<F>, OPS>,
+    pub(super) tangles: [Tangle; OPS],
     /// INV-PSTORE-2.
     pub(super) keys: [i32; OPS],
 }
@@ -98,8 +157,9 @@ impl<D, const OPS: usize, const T: usize, P, F> Storage<D, OPS, T, P, F> {
     pub const fn new() -> Self {
         Self {
             base: reactor::Storage::new(),
-            operations: Table::new(),
+            operations: Slots::new(),
             files: Table::new(),
+            tangles: [Tangle::NONE; OPS],
             keys: [0; OPS],
         }
     }
@@ -111,11 +171,7 @@ impl<D, const OPS: usize, const T: usize, P, F> Storage<D, OPS, T, P, F> {
 
     /// Takes out what an earlier proactor left; its files are closed.
     pub(super) fn clear(&mut self) {
-        for index in 0..self.operations.high_water() {
-            if let Some((handle, _)) = self.operations.at(index as u32) {
-                self.operations.remove(handle);
-            }
-        }
+        self.operations.clear();
         for index in 0..self.files.high_water() {
             if let Some((handle, _)) = self.files.at(index as u32) {
                 self.files.remove(handle);

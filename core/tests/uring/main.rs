@@ -4,6 +4,10 @@
 
 #[path = "../support/buf.rs"]
 mod buf;
+#[path = "../../../tests/src/counting.rs"]
+mod counting;
 mod ending;
 mod harness;
+mod ladder;
 mod operations;
+mod turns;

@@ -15,7 +15,7 @@ use linux_event_core::sys::{Domain, SocketKind};
 
 use super::bits::{ERR, HUP, IN, OUT, RDHUP};
 use super::machine::{FileId, Machine, Notice, Object};
-use super::network::{Name, check_family, loopback};
+use super::names::{Name, check_family, loopback};
 
 /// The largest datagram of IPv4.
 const LENGTH_MAX: usize = 65_507;

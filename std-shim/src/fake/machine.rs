@@ -18,9 +18,10 @@ use std::collections::BTreeMap;
 use linux_event_core::errno::Errno;
 use linux_event_core::sys::{Domain, RawFd};
 
-use super::bits::{ERR, HUP, IN, OUT};
+use super::bits::{ERR, IN, OUT};
 use super::datagrams::Datagram;
-use super::network::{Network, Unconnected};
+use super::names::Network;
+use super::network::Unconnected;
 use super::numbers::Numbers;
 use super::objects::{Listener, Pipe, Socket};
 use super::processes::Processes;
@@ -168,7 +169,7 @@ impl Machine {
             Object::PipeReader(pipe) => self.pipes.get(pipe).map_or(0, Pipe::reader_state),
             Object::PipeWriter(pipe) => self.pipes.get(pipe).map_or(0, Pipe::writer_state),
             Object::Socket(socket) => socket.state(),
-            Object::Unconnected(_) => OUT | HUP,
+            Object::Unconnected(unconnected) => unconnected.state(),
             Object::Listener(listener) => listener.state(),
             Object::Datagram(datagram) => datagram.state(),
             Object::Counter(count) => {
@@ -204,29 +205,15 @@ impl Machine {
         Ok((one, other))
     }
 
-    /// Whether a file is a socket.
-    pub(super) fn is_socket(&self, file: FileId) -> bool {
-        matches!(
-            self.object(file),
-            Some(
-                Object::Socket(_)
-                    | Object::Unconnected(_)
-                    | Object::Listener(_)
-                    | Object::Datagram(_)
-            )
-        )
-    }
-
-    /// Whether a file is a unix socket.
-    pub(super) fn is_unix(&self, file: FileId) -> bool {
-        let domain = match self.object(file) {
-            Some(Object::Socket(socket)) => socket.domain,
-            Some(Object::Unconnected(unconnected)) => unconnected.domain,
-            Some(Object::Listener(listener)) => listener.domain,
-            Some(Object::Datagram(datagram)) => datagram.domain,
-            _ => return false,
-        };
-        domain == Domain::Unix
+    /// The family of a socket; `None` if it is none.
+    pub(super) fn domain(&self, file: FileId) -> Option<Domain> {
+        match self.object(file)? {
+            Object::Socket(socket) => Some(socket.domain),
+            Object::Unconnected(unconnected) => Some(unconnected.domain),
+            Object::Listener(listener) => Some(listener.domain),
+            Object::Datagram(datagram) => Some(datagram.domain),
+            _ => None,
+        }
     }
 
     /// Whether two files are ends of one pipe.
@@ -395,7 +382,7 @@ impl Machine {
                 Ok(count)
             }
             Object::Regular(regular) => self.disk.read(regular, buffer, at),
-            Object::Unconnected(unconnected) => Err(unconnected.refuses_to_read()),
+            Object::Unconnected(unconnected) => unconnected.read(),
             Object::Listener(listener) => Err(listener.refuses_to_read()),
             Object::Directory(_) => Err(Errno::EISDIR),
             Object::PipeWriter(_) => Err(Errno::EBADF),

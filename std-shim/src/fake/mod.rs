@@ -1,15 +1,18 @@
-//! A readiness backend with no kernel under it, for tests: deterministic, in virtual time.
+//! A backend with no kernel under it, for tests: deterministic, in virtual time.
 //!
-//! **What.** [`Fake`] is a [`Backend`](linux_event_core::reactor::Backend) as `Epoll` is one, over a small simulated
-//! kernel that it owns: descriptors, pipes, sockets, eventfds, signals, processes and a clock that only moves when a
-//! wait passes time or the test says so. No thread, no descriptor of the machine, no sleep. Rule F-1.
+//! **What.** [`Fake`] is a backend of both models, as `Epoll` is of the reactor and `Uring` of the proactor, over a small
+//! simulated kernel that it owns: descriptors, pipes, sockets and a network, files, eventfds, signals, processes and a clock
+//! that only moves when a wait passes time or the test says so. No thread, no descriptor of the machine, no sleep. Rule F-1.
 //!
 //! **Invariants.** *INV-FAKE-1*: the same calls give the same results, always: nothing here reads a clock, an address
-//! or the order of a hash. *INV-FAKE-2*: whatever is reported, in whatever order, a real epoll instance reports for
-//! the same calls (a test runs random scripts on both); what differs is said below.
+//! or the order of a hash. *INV-FAKE-2*: whatever is reported, in whatever order, a real kernel reports for
+//! the same calls (for epoll a test runs random scripts on both); what differs is said below.
 //!
 //! **Why this shape.** A loop is hard to test for what a real kernel shows once a year: a descriptor closed behind
-//! its back, a reset between two events, a timer and a byte at the same nanosecond. Here each is one line.
+//! its back, a reset between two events, a timer and a byte at the same nanosecond, a cancel that comes too late. Here each
+//! is one line.
+//!
+//! # Readiness
 //!
 //! ```
 //! use std::time::Duration;
@@ -34,15 +37,73 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Completion
+//!
+//! The fake performs operations itself, against its machine: a read waits until bytes are there, an accept until somebody
+//! connects. [Linked timeouts](linux_event_core::proactor::op::Message::timeout) run in virtual time.
+//!
+//! ```
+//! use std::net::SocketAddr;
+//! use std::time::Duration;
+//! use linux_event::{Buffer, Errno};
+//! use linux_event::fake::Fake;
+//! use linux_event_core::proactor::{Event, Proactor, op};
+//!
+//! let mut fake = Fake::new();
+//! let address: SocketAddr = "127.0.0.1:80".parse()?;
+//! let listener = fake.listener(address)?;
+//! let client = fake.client(address)?;
+//! let (server, _) = fake.accept(listener)?;
+//! let server = fake.own(server);
+//!
+//! let mut proactor: Proactor<Buffer, u32, 8, 8, Fake> = Proactor::new(fake)?;
+//! let server = proactor.adopt(server).unwrap();
+//! let receive = || op::recv(server, Buffer::with_capacity(64)).timeout(Duration::from_secs(60));
+//! proactor.submit(receive(), 1)?;
+//! proactor.backend_mut().write(client, b"hello")?;
+//! proactor.wait(None)?;
+//! let Some(Event::Completion(received)) = proactor.next() else { unreachable!() };
+//! assert_eq!(received.into_buffer(), Some(Buffer::from(b"hello")));
+//!
+//! proactor.submit(receive(), 2)?; // nothing comes
+//! proactor.wait(None)?; // returns at once, a minute later
+//! let Some(Event::Completion(timed_out)) = proactor.next() else { unreachable!() };
+//! assert_eq!(timed_out.outcome(), Err(Errno::ECANCELED));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Or the test decides. [`hold`](Fake::hold) has operations wait in [`pending`](Fake::pending) until the test
+//! [completes](Fake::complete), [fails](Fake::fail), [shortens](Fake::shorten) or [delays](Fake::delay) them, in any order.
+//! [`script`](Fake::script) decides about each when it starts: by its own rules, or by the bytes of a fuzzer.
+//! [`cancel_loses`](Fake::cancel_loses), [`refuse_next`](Fake::refuse_next), [`fail_next`](Fake::fail_next),
+//! [`set_completions`](Fake::set_completions), [`set_supported`](Fake::set_supported) and
+//! [`hold_notifications`](Fake::hold_notifications) make trouble. In the end [`pending_operations`](Fake::pending_operations),
+//! [`buffers_out`](Fake::buffers_out), [`leases_out`](Fake::leases_out) and [`open_descriptors`](Fake::open_descriptors)
+//! say whether anything is left.
+//!
 //! # How it differs from a kernel
 //!
 //! - A wait that nothing can end is [`Error::Os`](linux_event_core::error::Error::Os) with EDEADLK: a real one would
 //!   hang. A [wakeup](Fake::wakeup) used by another thread is seen by the next wait, but ends none that is under way,
 //!   because a wait takes no time.
-//! - Everything is non-blocking; a broken pipe is EPIPE without SIGPIPE; its own machinery takes no numbers.
-//! - Pages have 4 KiB, a pipe 16 of them, a socket a send buffer of 208 KiB with Linux' charges for each segment.
+//! - What a test does by hand never waits, what an operation does waits as long as it takes; descriptors have no mode of
+//!   their own. A broken pipe is EPIPE without SIGPIPE; its own machinery takes no numbers.
+//! - Pages have 4 KiB, a pipe 16 of them, a socket a send buffer of 208 KiB with Linux' charges for each segment. A TCP
+//!   connection has the buffers of a unix socket.
+//! - Every address is the machine's own, IPv4 and IPv6 are two networks, every path may be opened by everybody, and datagrams
+//!   are dropped only where a receiver's buffer is full.
+//! - An operation is performed when it is submitted or woken, on the spot. In a kernel fsync, shutdown, splice, open and statx
+//!   go to worker threads, so that what is submitted after them may come before; a splice that is cancelled there ends with
+//!   EINTR as a rule, here with ECANCELED. A connection over TCP is accepted a little before its connect completes, here a
+//!   little after.
+//! - A number is looked up when its operation starts: as in Linux 6.18, with the submission, but of a chain's later members
+//!   when their turn has come.
+//! - A cancel reaches what was submitted before it, in order, and finds it, but for what [`cancel_loses`](Fake::cancel_loses)
+//!   and [`Decision::Stubborn`] arrange.
+//! - A zero-copy send lets go of its buffer at once, unless the test [holds](Fake::hold_notifications) it.
 //!
-//! Sources: `epoll(7)`, `pipe(7)`, `unix(7)`, `eventfd(2)`, `signalfd(2)`, `pidfd_open(2)`; Linux 6.18.
+//! Sources: `epoll(7)`, `io_uring_enter(2)`, `pipe(7)`, `unix(7)`, `tcp(7)`, `udp(7)`, `eventfd(2)`, `signalfd(2)`,
+//! `pidfd_open(2)`; Linux 6.18.
 
 #![forbid(unsafe_code)]
 
@@ -53,6 +114,7 @@ mod files;
 mod interest;
 mod io;
 mod machine;
+mod names;
 mod network;
 mod numbers;
 mod objects;
@@ -90,7 +152,7 @@ use machine::{Machine, Notice, TIMER as TIMER_FILE, WAKES};
 use operations::Operations;
 use processes::Returned;
 
-pub use network::Name;
+pub use names::Name;
 pub use operations::{Answer, CompleteError, Decision, PendingOp};
 pub use owned::FakeOwned;
 pub use processes::FakeProcess;
@@ -114,7 +176,8 @@ impl AsRawFd for FakeFd {
     }
 }
 
-/// What a [`Fake`] was asked to do so far: what would have been system calls.
+/// What a reactor asked a [`Fake`] to do so far: what would have been system calls. A proactor's are its
+/// [`counters`](linux_event_core::proactor::Backend::counters).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
@@ -126,7 +189,7 @@ pub struct Counts {
     pub rebuilds: u64,
 }
 
-/// A deterministic readiness backend in virtual time. See the [module](self).
+/// A deterministic backend of both models in virtual time. See the [module](self).
 pub struct Fake {
     machine: Machine,
     interest: InterestList,

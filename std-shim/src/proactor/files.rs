@@ -96,7 +96,8 @@ impl<S> Loop<Proactor<Uring>, S> {
     /// **blocking mode**: the ring waits for it without blocking a thread. A read, write or accept on one that is in
     /// non-blocking mode is refused with EAGAIN where it would wait, as without a ring.
     ///
-    /// ```no_run
+    /// ```
+    /// # if linux_event::Loop::proactor().is_err() { return Ok(()); } // io_uring is forbidden here
     /// use linux_event::Loop;
     ///
     /// let mut event_loop = Loop::proactor()?;

@@ -43,7 +43,8 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
     /// Says whom to tell of an operation that was [started](Self::start) without. If it has settled, `callback` is called
     /// in the next turn, never inside this call (P-7).
     ///
-    /// ```no_run
+    /// ```
+    /// # if linux_event::Loop::proactor().is_err() { return Ok(()); } // io_uring is forbidden here
     /// use linux_event::{Loop, op};
     ///
     /// let mut event_loop = Loop::proactor_with(0)?;

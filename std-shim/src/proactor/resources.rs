@@ -1,6 +1,10 @@
 //! Memory and descriptors that a loop registers with its backend: provided buffers, registered buffers, registered slots.
 
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::result_large_err,
+    reason = "what was refused comes back as it went, off the hot path"
+)]
 
 use linux_event_core::handle::File;
 use linux_event_core::proactor::{FixedBuffer, FixedFile, Group, Vectors};

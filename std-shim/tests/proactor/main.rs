@@ -9,6 +9,7 @@ mod files;
 mod outcomes;
 mod panics;
 mod queue;
+mod ring;
 mod turns;
 
 use std::os::unix::net::UnixStream;

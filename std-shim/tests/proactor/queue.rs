@@ -167,7 +167,7 @@ fn again_is_refused_where_there_is_no_callback<W: World>() -> Option<()> {
     event_loop.defer(|event_loop| assert!(event_loop.again(op::nop()).is_err()));
     event_loop
         .after(Duration::ZERO, |event_loop| {
-            assert!(event_loop.again(op::nop()).is_err())
+            assert!(event_loop.again(op::nop()).is_err());
         })
         .unwrap();
     event_loop.run().unwrap();

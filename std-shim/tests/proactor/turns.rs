@@ -25,14 +25,14 @@ fn p9_timers_run_beside_operations<W: World>() -> Option<()> {
         })
         .unwrap();
     event_loop
-        .after(Duration::from_millis(2), move |event_loop| {
-            event_loop.state.push("second");
-            event_loop.cancel(op);
+        .after(Duration::from_millis(1), |event_loop| {
+            event_loop.state.push("first");
         })
         .unwrap();
     event_loop
-        .after(Duration::from_millis(1), |event_loop| {
-            event_loop.state.push("first")
+        .after(Duration::from_millis(2), move |event_loop| {
+            event_loop.state.push("second");
+            event_loop.cancel(op);
         })
         .unwrap();
     event_loop.run().unwrap();

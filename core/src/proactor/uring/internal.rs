@@ -6,6 +6,7 @@
 //! **Why this shape.** A poll that goes on (`IORING_POLL_ADD_MULTI`, Linux 5.13) behaves like an edge, so the eventfd need
 //! not be read; where it ends, or never goes on, it is emptied and polled again.
 
+use core::cell::OnceCell;
 use core::fmt::{self, Debug};
 use core::ops::Deref;
 use core::time::Duration;
@@ -24,7 +25,7 @@ use crate::reactor::backend::{self, Backend, Report, SIGNAL, TIMER, WAKEUP};
 use crate::signal::{SignalCounts, SignalSet};
 use crate::signalfd::SignalSource;
 use crate::sys::ring::{Cqe, Sqe};
-use crate::sys::{AsRawFd, Fd, Kernel, RawFd};
+use crate::sys::{AsRawFd, BorrowedFd, Fd, Kernel, RawFd};
 use crate::wakeup::Wakeup;
 
 /// The loop's own descriptors, opened when they are first needed.
@@ -38,6 +39,8 @@ pub(super) struct Internal<K: Kernel, P> {
     pub(super) one_shot: bool,
     pub(super) signals: SignalSource<K>,
     pub(super) timer: Option<Fd<K>>,
+    /// The eventfd that the kernel writes to when there is something, once somebody has asked for it.
+    pub(super) embedding: OnceCell<Fd<K>>,
     /// The word of the process that was reported last.
     pub(super) last_process: u64,
     /// The kernel can't cancel everything at once: before Linux 5.19.
@@ -78,6 +81,58 @@ where
         self.internal.wakeup = Some(wakeup);
         self.due |= Due::WAKEUP;
         Ok(())
+    }
+
+    /// A descriptor that becomes readable when there is something to wait for, for a loop around this one (G-2): each turn
+    /// begins with [`Proactor::prepare`](crate::proactor::Proactor::prepare).
+    ///
+    /// It is the ring's own; but one with `DEFER_TASKRUN` does not wake who polls it, and so it is an eventfd then, which the
+    /// kernel writes to from the first call on.
+    #[doc(alias = "IORING_REGISTER_EVENTFD")]
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        if self.capabilities.flags & linux::IORING_SETUP_DEFER_TASKRUN == 0 {
+            return self.fd.borrow();
+        }
+        if let Some(eventfd) = self.internal.embedding.get() {
+            return eventfd.borrow();
+        }
+        match self.register_eventfd() {
+            Ok(eventfd) => {
+                let eventfd = self.internal.embedding.get_or_init(|| eventfd).borrow();
+                // What came before it was there told nobody.
+                self.settle_embedding();
+                eventfd
+            }
+            Err(_) => self.fd.borrow(),
+        }
+    }
+
+    fn register_eventfd(&self) -> Result<Fd<K>, Errno> {
+        let eventfd = self.kernel.eventfd()?;
+        let mut number = eventfd.as_raw_fd();
+        // SAFETY: one number, which lives until the call returns.
+        unsafe {
+            self.kernel.io_uring_register(
+                self.fd.borrow(),
+                linux::io_uring_register_op::IORING_REGISTER_EVENTFD as u32,
+                (&raw mut number).cast(),
+                1,
+            )
+        }?;
+        Ok(eventfd)
+    }
+
+    /// Has the descriptor of [`as_fd`](Self::as_fd) readable exactly if there is something: after the last turn it is so
+    /// anyhow. The kernel writes to it for what comes first after nothing was there.
+    fn settle_embedding(&self) {
+        let Some(eventfd) = self.internal.embedding.get() else {
+            return;
+        };
+        let _ = eventfd.read(&mut [0; 8]);
+        let waits = self.ring.flags() & linux::IORING_SQ_TASKRUN != 0;
+        if waits || self.ring.available() > 0 {
+            let _ = eventfd.write(&1u64.to_ne_bytes());
+        }
     }
 
     /// The wakeup, if one is attached.
@@ -301,7 +356,9 @@ where
         }
         // Whoever waits for the descriptor waits for completions of what is submitted.
         self.arm_polls();
-        self.flush_queue()
+        let flushed = self.flush_queue();
+        self.settle_embedding();
+        flushed
     }
 
     fn take_wakes(&mut self) -> u64 {

@@ -16,6 +16,7 @@
 
 #![allow(unsafe_code)]
 
+use core::cell::OnceCell;
 use core::fmt::{self, Debug};
 use core::marker::PhantomData;
 use core::net::SocketAddr;
@@ -36,7 +37,7 @@ use crate::handle::{Handle, Tag};
 use crate::pid::ExitStatus;
 use crate::signalfd::SignalSource;
 use crate::sys::ring::{HARD_LINK, LINK};
-use crate::sys::{BorrowedFd, Fd, Kernel, Linux, RawFd};
+use crate::sys::{Fd, Kernel, Linux, RawFd};
 use crate::wakeup::Wakeup;
 
 mod arena;
@@ -256,6 +257,7 @@ where
                 one_shot: false,
                 signals: SignalSource::NONE,
                 timer: None,
+                embedding: OnceCell::new(),
                 last_process: 0,
                 cancels_one_by_one: false,
             },
@@ -272,14 +274,14 @@ where
         &self.capabilities
     }
 
-    /// The ring's descriptor, which is readable when completions are there (G-2).
-    pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.borrow()
-    }
-
     /// How many operations the kernel has, or will have with the next flush.
     pub fn in_flight(&self) -> usize {
         self.in_flight as usize
+    }
+
+    /// Completions that belonged to nothing: only a kernel that is wrong posts them.
+    pub fn ignored(&self) -> u64 {
+        self.ignored
     }
 
     /// Enters the kernel, and sees to what comes of it beside completions.
@@ -536,7 +538,7 @@ where
     type Lease = Lease<K>;
 
     fn reserve(&mut self, operations: usize) -> Result<(), Error> {
-        if self.in_flight > 0 {
+        if self.in_flight > 0 || self.ring.queued() > 0 {
             return Err(Error::Busy);
         }
         let cq_entries = self.ring.cq_entries() as usize;

@@ -61,22 +61,21 @@ where
             }
             slot.kind = kind::VACANT;
             let mut result = cqe.result;
-            let carried = if settled == kind::PLAIN {
-                Carried::Nothing
+            let buffer = if settled == kind::PLAIN {
+                None
             } else {
                 if settled == kind::FILLS {
                     result = fill(slot, result);
                 }
                 // SAFETY: INV-SETTLE-1; INV-ARENA-2. What was filled was lent (INV-URING-3), so INV-BUF-2 holds.
-                Carried::Buffer(unsafe { Buf::from_raw(slot.raw()) })
+                Some(unsafe { Buf::from_raw(slot.raw()) })
             };
             self.in_flight -= 1;
-            return Some(Popped::Report(Report {
+            return Some(Popped::Plain {
                 token: cqe.user_data,
                 result,
-                more: false,
-                carried,
-            }));
+                buffer,
+            });
         }
     }
 

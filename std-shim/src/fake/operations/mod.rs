@@ -55,9 +55,9 @@ enum Place {
     None,
     /// An open file, held.
     File(FileId),
-    /// A registered slot, looked up when the operation starts.
+    /// Of close: a registered slot.
     Slot(u32),
-    /// A number that led nowhere when it was submitted.
+    /// A number, or a registered slot, that led nowhere when the operation started.
     Closed,
 }
 
@@ -296,7 +296,7 @@ impl Operations {
         };
         let accepts = |serial: &Serial| {
             let operation = self.running.get(serial);
-            operation.is_some_and(|operation| operation.is_accept())
+            operation.is_some_and(Operation::is_accept)
         };
         let others = waiting.iter().rev().filter(|serial| !accepts(serial));
         let in_turn = waiting.iter().filter(|serial| accepts(serial));

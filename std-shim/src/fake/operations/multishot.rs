@@ -17,7 +17,7 @@ impl Fake {
             return Some(failure(Errno::EINVAL));
         };
         let file = match operation.file() {
-            Ok(file) if self.machine.is_socket(file) => file,
+            Ok(file) if self.machine.domain(file).is_some() => file,
             Ok(_) => return Some(failure(Errno::ENOTSOCK)),
             Err(errno) => return Some(failure(errno)),
         };
@@ -65,7 +65,7 @@ impl Fake {
             Ok(file) => file,
             Err(errno) => return Some(failure(errno)),
         };
-        let events = operation.request.flags | ERR | HUP;
+        let events = operation.polled();
         let ready = self.machine.state(file) & events;
         if !self.machine.is_pollable(file) {
             return Some(ready as i32);

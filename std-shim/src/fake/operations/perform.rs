@@ -9,9 +9,9 @@ use linux_event_core::proactor::{Code, Extra, How, Request};
 use linux_event_core::sys::{Domain, SocketKind};
 
 use super::super::Fake;
-use super::super::bits::{ERR, HUP};
+use super::super::bits::{ERR, HUP, RDHUP};
 use super::super::machine::FileId;
-use super::super::network::Name;
+use super::super::names::Name;
 use super::{Buffer, Operation, Place, Serial, failure};
 
 /// `SOCK_CLOEXEC` and `SOCK_NONBLOCK`, which are no kinds of sockets.
@@ -20,6 +20,11 @@ const SOCK_KIND: u64 = 0xf;
 const WNOWAIT: u64 = 0x0100_0000;
 
 impl Operation {
+    /// What a poll tells of: these bits always, and what was asked for (`IO_POLL_UNMASK`).
+    pub(super) fn polled(&self) -> u32 {
+        self.request.flags | ERR | HUP | RDHUP
+    }
+
     /// The open file that it works on.
     pub(super) fn file(&self) -> Result<FileId, Errno> {
         match self.place {
@@ -171,7 +176,7 @@ impl Fake {
     }
 
     fn perform_poll(&mut self, operation: &Operation) -> Result<usize, Errno> {
-        let events = operation.request.flags | ERR | HUP;
+        let events = operation.polled();
         let ready = self.machine.state(operation.file()?) & events;
         match ready {
             0 => Err(Errno::EAGAIN),

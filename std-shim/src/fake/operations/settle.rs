@@ -18,11 +18,7 @@ use super::{Buffer, FakeLease, Operation, Phase, Place, Serial, Told, failure};
 fn breaks_chain(operation: &Operation, result: i32) -> bool {
     let request = &operation.request;
     match request.code {
-        Code::Fsync | Code::Shutdown | Code::Statx
-            if operation.place != Place::Closed && result != failure(Errno::ECANCELED) =>
-        {
-            false
-        }
+        Code::Fsync | Code::Shutdown | Code::Statx if !could_not_begin(operation, result) => false,
         _ if result < 0 => true,
         Code::Recv | Code::Send | Code::SendZeroCopy | Code::RecvMessage | Code::SendMessage
             if request.flags & MessageFlags::WAIT_ALL.bits() == 0 =>
@@ -43,6 +39,12 @@ fn breaks_chain(operation: &Operation, result: i32) -> bool {
         | Code::Splice => (result as usize) < operation.asked(),
         _ => false,
     }
+}
+
+/// Whether an operation ended before the system call behind it.
+fn could_not_begin(operation: &Operation, result: i32) -> bool {
+    let is_no_socket = result == failure(Errno::ENOTSOCK);
+    operation.place == Place::Closed || result == failure(Errno::ECANCELED) || is_no_socket
 }
 
 impl Fake {
@@ -84,8 +86,7 @@ impl Fake {
     /// Starts what is next of a chain, or cancels all that is left of it.
     fn carry_on(&mut self, mut rest: VecDeque<Operation>, link: Link, breaks: bool) {
         if link == Link::Soft && breaks {
-            for mut member in rest {
-                self.let_places_go(&mut member);
+            for member in rest {
                 self.tell_last(member, failure(Errno::ECANCELED), None);
             }
         } else if let Some(mut next) = rest.pop_front() {
@@ -261,12 +262,11 @@ impl Fake {
             return;
         }
         if let Some(mut operation) = self.operations.running.remove(&serial) {
-            match self.perform_operation(serial, &mut operation, key) {
-                Some(result) => self.conclude(serial, operation, result),
-                None => {
-                    self.operations.running.insert(serial, operation);
-                    self.operations.wait_again(serial);
-                }
+            if let Some(result) = self.perform_operation(serial, &mut operation, key) {
+                self.conclude(serial, operation, result);
+            } else {
+                self.operations.running.insert(serial, operation);
+                self.operations.wait_again(serial);
             }
         }
     }

@@ -9,7 +9,7 @@ use linux_event_core::sys::Domain;
 use super::super::Fake;
 use super::super::bits::{ERR, HUP, IN, RDHUP};
 use super::super::machine::{FileId, Object};
-use super::super::network::Name;
+use super::super::names::Name;
 use super::perform::answer;
 use super::{Operation, Place, failure};
 
@@ -170,7 +170,7 @@ impl Fake {
     fn read_for(&mut self, operation: &Operation) -> Result<Vec<u8>, Errno> {
         let file = operation.file()?;
         let wanted = operation.wanted() - operation.received.len().min(operation.wanted());
-        if operation.is_message() && !self.machine.is_socket(file) {
+        if operation.is_message() && self.machine.domain(file).is_none() {
             return Err(Errno::ENOTSOCK);
         }
         // A receive without room waits all the same.
@@ -221,10 +221,12 @@ impl Fake {
 
     fn write_for(&mut self, operation: &Operation) -> Result<usize, Errno> {
         let file = operation.file()?;
-        if operation.is_message() && !self.machine.is_socket(file) {
+        if operation.is_message() && self.machine.domain(file).is_none() {
             return Err(Errno::ENOTSOCK);
         }
-        if operation.request.code == Code::SendZeroCopy && self.machine.is_unix(file) {
+        if operation.request.code == Code::SendZeroCopy
+            && self.machine.domain(file) == Some(Domain::Unix)
+        {
             return Err(Errno::EOPNOTSUPP);
         }
         if let (Extra::Address(_), Some(Object::Socket(socket))) =
@@ -258,7 +260,7 @@ impl Fake {
             Some(Object::Socket(socket)) => socket.peek(bytes_max),
             Some(Object::Regular(regular)) => Ok(self.machine.disk.peek(regular, bytes_max, at)),
             Some(Object::Listener(listener)) => Err(listener.refuses_to_read()),
-            Some(Object::Unconnected(unconnected)) => Err(unconnected.refuses_to_read()),
+            Some(Object::Unconnected(unconnected)) => unconnected.read().map(|_| Vec::new()),
             Some(Object::PipeWriter(_)) => Err(Errno::EBADF),
             _ => Err(Errno::EINVAL),
         }
@@ -275,6 +277,11 @@ impl Fake {
         };
         let from = Some(offset).filter(|&offset| offset != CURRENT);
         let to = Some(operation.request.offset).filter(|&offset| offset != CURRENT);
+        let reads = !matches!(self.machine.object(source), Some(Object::PipeWriter(_)));
+        let writes = !matches!(self.machine.object(target), Some(Object::PipeReader(_)));
+        if !reads || !writes {
+            return Err(Errno::EBADF);
+        }
         let is_pipe = |object: Option<&Object>| {
             matches!(object, Some(Object::PipeReader(_) | Object::PipeWriter(_)))
         };

@@ -76,6 +76,10 @@ fn p1_what_breaks_a_soft_link() {
 fn p1_fsync_shutdown_and_statx_break_no_link_by_what_they_say() {
     let mut proactor = proactor();
     let (reader, _writer) = pipe(&mut proactor);
+    let socket = proactor
+        .backend_mut()
+        .socket(Domain::V4, SocketKind::Stream);
+    let socket = adopt(&mut proactor, socket.unwrap());
     let mut pair = |first: Request<Buffer>| {
         let members = [(first, 1), link(op::nop(), 2)];
         proactor.submit_chain(members).unwrap();
@@ -85,7 +89,8 @@ fn p1_fsync_shutdown_and_statx_break_no_link_by_what_they_say() {
     };
     let directory = linux_event_core::proactor::Target::CURRENT_DIRECTORY;
     assert_eq!(pair(op::fsync(reader).into()), 0);
-    assert_eq!(pair(op::shutdown(reader, How::Both).into()), 0);
+    assert_eq!(pair(op::shutdown(socket, How::Both).into()), 0);
+    assert_eq!(pair(op::shutdown(reader, How::Both).into()), CANCELED);
     assert_eq!(pair(op::statx(directory, "/no\0".into()).into()), 0);
     assert_eq!(pair(op::open(directory, "/no\0".into()).into()), CANCELED);
     proactor.backend_mut().hold(true);
@@ -173,6 +178,27 @@ fn p4_the_kernel_knows_nothing_of_what_has_not_started() {
     fake.write(writer, b"ab").unwrap();
     fake.wait(None, None).unwrap();
     assert!(fake.pop().is_some() && fake.pop().is_some() && fake.pop().is_none());
+}
+
+#[test]
+fn p14_a_members_number_is_looked_up_when_its_turn_has_come() {
+    let mut fake = Fake::new();
+    fake.reserve(8).unwrap();
+    let (reader, writer) = fake.pipe().unwrap();
+    let (_, sink) = fake.pipe().unwrap();
+    let token = |index| Handle::new(index, Tag::Operation, 1);
+    let target = |fd: FakeFd| crate::fd::target_of(fd.as_raw_fd());
+    let read = op::read(target(reader), room(1)).limit(1).link();
+    fake.push(token(0), read.into()).unwrap();
+    let write = op::write(target(sink), Buffer::from("x"));
+    fake.push(token(1), write.into()).unwrap();
+    fake.flush().unwrap();
+    fake.close(sink).unwrap();
+    let (one, other) = fake.socketpair().unwrap();
+    assert_eq!(one, sink, "the number is another file's");
+    fake.write(writer, b"x").unwrap();
+    fake.wait(None, None).unwrap();
+    assert_eq!(fake.read(other, &mut [0; 4]), Ok(1));
 }
 
 #[test]

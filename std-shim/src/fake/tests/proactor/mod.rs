@@ -24,6 +24,7 @@ mod disk;
 mod manual;
 mod multishot;
 mod network;
+mod random;
 mod transfer;
 mod trouble;
 

@@ -1,0 +1,289 @@
+//! The operations under way: a table that costs each of them a dozen instructions in, and a dozen out.
+//!
+//! **What.** [`Slots`] gives out handles and finds what they name, as [`Table`](crate::table::Table) does, for one kind of
+//! occupant: small, and copied out whole.
+//!
+//! **Invariants.** *INV-SLOTS-1*: an empty table is all zeroes, and a slot that was never used is never written.
+//! *INV-SLOTS-2*: a slot keeps its last handle when it is vacated, so that the next one differs; only the state's
+//! [`OCCUPIED`](State::OCCUPIED) says whether it is in force. *INV-SLOTS-3*: vacant slots below the high-water mark form one
+//! chain, by their `link`.
+//!
+//! **Why this shape.** Every operation passes through here twice, and the ring's own arena besides; the general table, which
+//! moves its values and tells empty from full by an enum, costs four times as much.
+
+#![forbid(unsafe_code)]
+
+use super::operation::Code;
+use super::storage::State;
+use crate::handle::{Handle, MAX_SLOTS, Tag};
+use crate::table::Cell;
+
+/// An operation under way: what each one has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<D> {
+    pub(super) state: State,
+    pub(super) code: Code,
+    /// Index + 1 of the file that it works on; 0 for none.
+    pub(super) file: u32,
+    pub(super) data: D,
+}
+
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Slot<D> {
+    /// The occupant's, or the last one's: INV-SLOTS-2.
+    handle: Option<Handle>,
+    /// Occupied: the entry's `file`. Vacant: index + 1 of the next vacant slot, 0 for none (INV-SLOTS-3).
+    link: u32,
+    state: State,
+    code: Code,
+    data: Cell<D>,
+}
+
+impl<D> Slot<D> {
+    const EMPTY: Self = Self {
+        handle: None,
+        link: 0,
+        state: State::empty(),
+        code: Code::Nop,
+        data: Cell::Vacant,
+    };
+
+    #[inline(always)]
+    fn is(&self, token: u64) -> bool {
+        self.handle.map_or(0, Handle::raw) == token && self.state.contains(State::OCCUPIED)
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Slots<D, const N: usize> {
+    /// First generation of every slot.
+    salt: u64,
+    len: u32,
+    high_water: u32,
+    /// Index + 1 of the first vacant slot below the mark.
+    vacant: u32,
+    places: [Slot<D>; N],
+}
+
+impl<D: Copy, const N: usize> Slots<D, N> {
+    /// The slot with this index, whoever occupies it.
+    #[inline(always)]
+    pub(super) fn at(&self, index: u32) -> Option<(Handle, Entry<D>)> {
+        let slot = self.places.get(index as usize)?;
+        if !slot.state.contains(State::OCCUPIED) {
+            return None;
+        }
+        entry(slot)
+    }
+
+    /// What a handle names.
+    #[inline(always)]
+    pub(super) fn get(&self, handle: Handle) -> Option<Entry<D>> {
+        let slot = self.places.get(handle.index() as usize)?;
+        if !slot.is(handle.raw()) {
+            return None;
+        }
+        entry(slot).map(|(_, entry)| entry)
+    }
+
+    /// What a word from the backend names, with its handle.
+    #[inline(always)]
+    pub(super) fn find(&self, token: u64) -> Option<(Handle, Entry<D>)> {
+        let slot = self.places.get(token as usize & (MAX_SLOTS - 1))?;
+        if slot.is(token) { entry(slot) } else { None }
+    }
+
+    /// Takes out what a word from the backend names.
+    #[inline(always)]
+    pub(super) fn take(&mut self, token: u64) -> Option<(Handle, Entry<D>)> {
+        let index = token as usize & (MAX_SLOTS - 1);
+        let slot = self.places.get_mut(index)?;
+        if !slot.is(token) {
+            return None;
+        }
+        let found = entry(slot);
+        slot.state = State::empty();
+        slot.link = self.vacant;
+        self.vacant = index as u32 + 1;
+        self.len -= 1;
+        found
+    }
+
+    /// Puts an operation in and names it; `None` if every slot is occupied.
+    #[inline(always)]
+    pub(super) fn insert(&mut self, entry: Entry<D>) -> Option<Handle> {
+        let index = match self.vacant {
+            0 => self.open()?,
+            vacant => vacant - 1,
+        };
+        let slot = self.places.get_mut(index as usize)?;
+        let handle = match slot.handle {
+            Some(last) => last.next_generation(),
+            None => Handle::new(index, Tag::Operation, self.salt),
+        };
+        self.vacant = slot.link;
+        self.len += 1;
+        *slot = Slot {
+            handle: Some(handle),
+            link: entry.file,
+            state: entry.state.union(State::OCCUPIED),
+            code: entry.code,
+            data: Cell::Full(entry.data),
+        };
+        Some(handle)
+    }
+
+    /// A slot that was never used.
+    #[cold]
+    #[inline(never)]
+    fn open(&mut self) -> Option<u32> {
+        let index = self.high_water;
+        if index as usize >= N {
+            return None;
+        }
+        self.high_water += 1;
+        Some(index)
+    }
+}
+
+/// What an occupied slot holds.
+#[inline(always)]
+fn entry<D: Copy>(slot: &Slot<D>) -> Option<(Handle, Entry<D>)> {
+    let (Some(handle), Cell::Full(data)) = (slot.handle, slot.data) else {
+        return None;
+    };
+    Some((
+        handle,
+        Entry {
+            state: slot.state,
+            code: slot.code,
+            file: slot.link,
+            data,
+        },
+    ))
+}
+
+impl<D, const N: usize> Slots<D, N> {
+    const FITS: () = assert!(N <= MAX_SLOTS, "a proactor has at most 2^20 operations");
+
+    pub(super) const fn new() -> Self {
+        const { Self::FITS };
+        Self {
+            salt: 0,
+            len: 0,
+            high_water: 0,
+            vacant: 0,
+            places: [const { Slot::EMPTY }; N],
+        }
+    }
+
+    /// Sets the generation that slots start at. Those used before keep theirs.
+    pub(super) fn set_salt(&mut self, salt: u64) {
+        self.salt = salt;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Every occupied index is below it.
+    pub(super) fn high_water(&self) -> u32 {
+        self.high_water
+    }
+
+    /// An operation's state, to change.
+    pub(super) fn state_mut(&mut self, handle: Handle) -> Option<&mut State> {
+        let slot = self.places.get_mut(handle.index() as usize)?;
+        slot.is(handle.raw()).then_some(&mut slot.state)
+    }
+
+    pub(super) fn contains(&self, handle: Handle) -> bool {
+        let slot = self.places.get(handle.index() as usize);
+        slot.is_some_and(|slot| slot.is(handle.raw()))
+    }
+
+    /// Vacates every slot.
+    pub(super) fn clear(&mut self) {
+        for index in 0..self.high_water {
+            let slot = &mut self.places[index as usize];
+            if slot.state.contains(State::OCCUPIED) {
+                slot.state = State::empty();
+                slot.data = Cell::Vacant;
+                slot.link = self.vacant;
+                self.vacant = index + 1;
+            }
+        }
+        self.len = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+    use std::vec::Vec;
+
+    fn with(data: u16) -> Entry<u16> {
+        Entry {
+            state: State::empty(),
+            code: Code::Fsync,
+            file: u32::from(data) + 7,
+            data,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: if cfg!(miri) { 8 } else { 256 },
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+        #[test]
+        fn p3_behaves_like_a_map(steps in proptest::collection::vec((0..4u8, any::<u16>()), 0..if cfg!(miri) { 40 } else { 400 })) {
+            let mut slots: Slots<u16, 16> = Slots::new();
+            slots.set_salt(0xFF_FFFF_FFFE); // wraps soon
+            let mut model: HashMap<Handle, u16> = HashMap::new();
+            let (mut live, mut dead) = (Vec::new(), Vec::<Handle>::new());
+            for (kind, value) in steps {
+                match kind {
+                    0 | 1 => match slots.insert(with(value)) {
+                        Some(handle) => {
+                            prop_assert!(model.len() < 16 && handle.is(Tag::Operation));
+                            prop_assert!(model.insert(handle, value).is_none());
+                            live.push(handle);
+                        }
+                        None => prop_assert_eq!(model.len(), 16),
+                    },
+                    2 if !live.is_empty() => {
+                        let handle = live.swap_remove(usize::from(value) % live.len());
+                        let (found, entry) = slots.take(handle.raw()).unwrap();
+                        prop_assert_eq!((found, Some(entry.data)), (handle, model.remove(&handle)));
+                        prop_assert_eq!((entry.file, entry.code), (u32::from(entry.data) + 7, Code::Fsync));
+                        dead.push(handle);
+                    }
+                    3 if !dead.is_empty() => {
+                        let handle = dead[usize::from(value) % dead.len()];
+                        prop_assert!(slots.take(handle.raw()).is_none() && slots.get(handle).is_none());
+                        prop_assert!(slots.find(handle.raw()).is_none() && !slots.contains(handle));
+                        prop_assert!(slots.state_mut(handle).is_none());
+                    }
+                    _ => {}
+                }
+                prop_assert_eq!(slots.len(), model.len());
+                for (&handle, &data) in &model {
+                    prop_assert_eq!(slots.get(handle).map(|entry| entry.data), Some(data));
+                    prop_assert_eq!(slots.at(handle.index()).map(|(found, _)| found), Some(handle));
+                }
+            }
+            slots.clear();
+            prop_assert_eq!((slots.len(), (0..16).filter(|&index| slots.at(index).is_some()).count()), (0, 0));
+            for handle in live {
+                prop_assert!(!slots.contains(handle));
+            }
+        }
+    }
+}
