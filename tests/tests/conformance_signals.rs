@@ -7,9 +7,7 @@ use linux_event_tests::{Log, Machine, OnEpoll, both, libc_calls, run_in};
 type Heard = Vec<(&'static str, Signal, u32)>;
 
 /// A callback that notes who heard what.
-fn hear<W: World>(
-    who: &'static str,
-) -> impl FnMut(&mut LoopOf<W, Heard>, SignalEvent) + 'static {
+fn hear<W: World>(who: &'static str) -> impl FnMut(&mut LoopOf<W, Heard>, SignalEvent) + 'static {
     move |l, event| l.state.push((who, event.signal, event.count))
 }
 

@@ -13,9 +13,7 @@ use linux_event_tests::proactor::{
 use linux_event_tests::proactor_conformance;
 
 /// A datagram socket, adopted, and where it is.
-fn datagram<W: World>(
-    event_loop: &mut LoopOf<W>,
-) -> (linux_event::File, SocketAddr) {
+fn datagram<W: World>(event_loop: &mut LoopOf<W>) -> (linux_event::File, SocketAddr) {
     let (socket, address) = W::outside(event_loop).datagram();
     (adopt::<W, _>(event_loop, socket), address)
 }

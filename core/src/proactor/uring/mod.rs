@@ -88,6 +88,8 @@ bitflags::bitflags! {
         const LOST = 16;
         /// To ask for a while before a wait blocks.
         const BUSY_POLL = 32;
+        /// Requests to cancel that could not be made again.
+        const MISSED = 64;
     }
 }
 
@@ -494,6 +496,9 @@ where
             return Err(Error::CompletionsLost);
         }
         self.arm_polls();
+        if self.due.contains(Due::MISSED) {
+            self.cancel_missed();
+        }
         if self.due.contains(Due::OVERFLOW) {
             self.flush_overflow();
         }
