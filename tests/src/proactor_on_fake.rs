@@ -55,9 +55,10 @@ impl World for OnFake {
     type End = FakeFd;
     type Outside<'a> = &'a mut Fake;
 
-    fn with_entries<S>(entries: u32, state: S) -> LoopOf<Self, S> {
+    fn with_queues<S>(entries: u32, completions: u32, state: S) -> LoopOf<Self, S> {
         let mut event_loop = Loop::fake_proactor_with(state);
         event_loop.fake_mut().set_entries(entries as usize);
+        event_loop.fake_mut().set_completions(completions as usize);
         event_loop
     }
 

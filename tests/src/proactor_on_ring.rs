@@ -101,9 +101,10 @@ impl World for OnRing {
     type End = RawFd;
     type Outside<'a> = OtherSide;
 
-    fn with_entries<S>(entries: u32, state: S) -> LoopOf<Self, S> {
+    fn with_queues<S>(entries: u32, completions: u32, state: S) -> LoopOf<Self, S> {
         let mut options = Options::default();
         options.entries = entries;
+        options.cq_entries = Some(completions);
         Loop::proactor_with_options(options, state).expect("a ring")
     }
 

@@ -58,8 +58,12 @@ pub trait World: both::World<Model = Proactor<<Self as World>::Backend>> {
     /// The other side.
     type Outside<'a>: Outside<End = Self::End, Fd = FdOf<Self>>;
 
+    /// A loop whose queues have room for so many submissions and completions.
+    fn with_queues<S>(entries: u32, completions: u32, state: S) -> LoopOf<Self, S>;
     /// A loop whose queue of submissions has room for `entries`.
-    fn with_entries<S>(entries: u32, state: S) -> LoopOf<Self, S>;
+    fn with_entries<S>(entries: u32, state: S) -> LoopOf<Self, S> {
+        Self::with_queues(entries, 4096, state)
+    }
     /// A proactor of values.
     fn values<D: Copy>() -> ValuesOf<Self, D>;
     /// The other side of a loop.

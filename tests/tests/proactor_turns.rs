@@ -481,35 +481,30 @@ mod embedded {
 
     #[test]
     fn g2_the_outer_loop_waits_as_long_as_the_inner_would() {
-        on_ring(
-            "g2_the_outer_loop_waits_as_long_as_the_inner_would",
-            || {
-                let mut inner = OnRing::looping(Log::new());
-                let (one, _) = pair::<OnRing, _>(&mut inner);
-                let waits = inner.recv(one, room(8), |_, _| ()).unwrap();
-                let begin = inner.read_clock();
-                inner
-                    .after(MILLI * 5, move |l| {
-                        l.state.push("timer");
-                        l.cancel(waits);
-                    })
-                    .unwrap();
-                let mut outer = embed(inner);
-                outer.run().unwrap();
-                assert_eq!(outer.state.state, ["timer"]);
-                assert!(outer.state.read_clock() >= begin + MILLI * 5);
-                assert!(outer.stats().waits <= 6, "{} waits", outer.stats().waits);
-            },
-        );
+        on_ring("g2_the_outer_loop_waits_as_long_as_the_inner_would", || {
+            let mut inner = OnRing::looping(Log::new());
+            let (one, _) = pair::<OnRing, _>(&mut inner);
+            let waits = inner.recv(one, room(8), |_, _| ()).unwrap();
+            let begin = inner.read_clock();
+            inner
+                .after(MILLI * 5, move |l| {
+                    l.state.push("timer");
+                    l.cancel(waits);
+                })
+                .unwrap();
+            let mut outer = embed(inner);
+            outer.run().unwrap();
+            assert_eq!(outer.state.state, ["timer"]);
+            assert!(outer.state.read_clock() >= begin + MILLI * 5);
+            assert!(outer.stats().waits <= 6, "{} waits", outer.stats().waits);
+        });
     }
 
     #[test]
     fn g2_what_was_there_before_is_told() {
         on_ring("g2_what_was_there_before_is_told", || {
             let mut inner = OnRing::looping(Log::new());
-            inner
-                .nop(|l: &mut Inner, _| l.state.push("nop"))
-                .unwrap();
+            inner.nop(|l: &mut Inner, _| l.state.push("nop")).unwrap();
             inner.flush().unwrap();
             let mut outer = embed(inner);
             outer.run_once(Some(LONG)).unwrap();
@@ -570,39 +565,36 @@ mod embedded {
 
     #[test]
     fn g2_a_loop_of_operations_inside_another_of_its_kind() {
-        on_ring(
-            "g2_a_loop_of_operations_inside_another_of_its_kind",
-            || {
-                let mut inner = OnRing::looping(Log::new());
-                let (one, end) = pair::<OnRing, _>(&mut inner);
-                inner
-                    .recv(one, room(8), |l: &mut Inner, _| l.state.push("recv"))
-                    .unwrap();
-                inner.prepare().unwrap();
-                let fd = inner.as_fd().try_clone_to_owned().unwrap();
-                let mut outer = OnRing::looping(inner);
-                let fd = outer.adopt(fd).unwrap();
-                outer
-                    .poll(
-                        fd,
-                        linux_event::PollEvents::IN,
-                        move |outer: &mut LoopOf<OnRing, Inner>, done| {
-                            done.outcome().unwrap();
-                            outer.state.run_once(Some(Duration::ZERO)).unwrap();
-                            if outer.state.is_live() {
-                                outer.state.prepare().unwrap();
-                                outer
-                                    .again(op::poll(fd, linux_event::PollEvents::IN))
-                                    .unwrap();
-                            }
-                        },
-                    )
-                    .unwrap();
-                OnRing::outside(&mut outer.state).put(end, b"x");
-                run::<OnRing, _>(&mut outer);
-                assert_eq!(outer.state.state, ["recv"]);
-            },
-        );
+        on_ring("g2_a_loop_of_operations_inside_another_of_its_kind", || {
+            let mut inner = OnRing::looping(Log::new());
+            let (one, end) = pair::<OnRing, _>(&mut inner);
+            inner
+                .recv(one, room(8), |l: &mut Inner, _| l.state.push("recv"))
+                .unwrap();
+            inner.prepare().unwrap();
+            let fd = inner.as_fd().try_clone_to_owned().unwrap();
+            let mut outer = OnRing::looping(inner);
+            let fd = outer.adopt(fd).unwrap();
+            outer
+                .poll(
+                    fd,
+                    linux_event::PollEvents::IN,
+                    move |outer: &mut LoopOf<OnRing, Inner>, done| {
+                        done.outcome().unwrap();
+                        outer.state.run_once(Some(Duration::ZERO)).unwrap();
+                        if outer.state.is_live() {
+                            outer.state.prepare().unwrap();
+                            outer
+                                .again(op::poll(fd, linux_event::PollEvents::IN))
+                                .unwrap();
+                        }
+                    },
+                )
+                .unwrap();
+            OnRing::outside(&mut outer.state).put(end, b"x");
+            run::<OnRing, _>(&mut outer);
+            assert_eq!(outer.state.state, ["recv"]);
+        });
     }
 }
 
@@ -630,7 +622,10 @@ fn g2_a_fake_is_readable_when_it_has_something_to_tell() {
     proactor.backend_mut().advance(LONG);
     assert!(proactor.backend_mut().is_readable());
     proactor.wait(Some(Duration::ZERO)).unwrap();
-    assert!(matches!(proactor.next(), Some(Event::Timer { data: 2, .. })));
+    assert!(matches!(
+        proactor.next(),
+        Some(Event::Timer { data: 2, .. })
+    ));
     proactor.backend_mut().close(writer).unwrap();
     finish_values::<OnFake, _>(proactor);
 }
