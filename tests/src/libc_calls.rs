@@ -104,6 +104,12 @@ pub fn bound_socket() -> OwnedFd {
     socket
 }
 
+/// Has SIGPIPE do what it does by default, and not what a Rust program has it do.
+pub fn have_sigpipe_end_the_process() {
+    // SAFETY: the default action runs no code of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
 /// Sends a byte out of band.
 pub fn send_urgent(fd: RawFd, byte: u8) {
     let bytes = [byte];
