@@ -192,7 +192,7 @@ fn p12_a_ring_without_what_is_needed_is_too_old() {
     let needed = [0, 1, 2, 3, 8]; // SINGLE_MMAP, NODROP, SUBMIT_STABLE, RW_CUR_POS, EXT_ARG
     for bit in needed {
         let manners = Manners {
-            features: Some(u32::MAX & !(1 << bit)),
+            features: Some(!(1 << bit)),
             ..Manners::default()
         };
         let sim = Sim::new(&[], manners);

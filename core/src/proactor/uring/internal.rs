@@ -90,7 +90,7 @@ where
     /// kernel writes to from the first call on.
     #[doc(alias = "IORING_REGISTER_EVENTFD")]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        if self.capabilities.flags & linux::IORING_SETUP_DEFER_TASKRUN == 0 {
+        if self.capabilities.flags & linux::IORING_SETUP_DEFER_TASKRUN == 0 || !self.is_owners() {
             return self.fd.borrow();
         }
         if let Some(eventfd) = self.internal.embedding.get() {

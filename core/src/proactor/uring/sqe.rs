@@ -330,6 +330,7 @@ where
             }
             Code::WaitId => {
                 let side = self.claim_side(index, user_data);
+                sqe.fd = request.flags as i32;
                 sqe.length = request.length;
                 sqe.file_index = request.offset as u32;
                 // SAFETY: INV-ARENA-3; the kernel has not got the operation yet.

@@ -123,7 +123,7 @@ impl Operation {
 
     /// Whether it waits exclusively: of those who do, the kernel wakes one after the other.
     fn is_accept(&self) -> bool {
-        matches!(self.request.code, Code::Accept | Code::AcceptMulti)
+        matches!(self.request.code(), Code::Accept | Code::AcceptMulti)
     }
 
     /// How many operations this one stands for, the rest of its chain included.
@@ -331,7 +331,7 @@ impl Operations {
         let Some(operation) = self.running.get(&serial) else {
             return;
         };
-        if operation.request.code.is_multishot() {
+        if operation.request.code().is_multishot() {
             return; // it never ceased to
         }
         for place in [operation.place, operation.from] {

@@ -94,7 +94,7 @@ impl Fake {
     /// next wait. Returns how many there were.
     pub fn let_go(&mut self) -> usize {
         let sent = |operation: &Operation| {
-            operation.request.code == Code::SendZeroCopy && operation.phase == Phase::Sent
+            operation.request.code() == Code::SendZeroCopy && operation.phase == Phase::Sent
         };
         let running = self.operations.running.iter();
         let held: Vec<_> = running

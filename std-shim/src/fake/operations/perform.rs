@@ -70,7 +70,7 @@ impl Fake {
         if let Some(errno) = operation.fails {
             return Some(failure(errno));
         }
-        match operation.request.code {
+        match operation.request.code() {
             Code::Nop => Some(0),
             Code::Read | Code::ReadVectored | Code::ReadFixed | Code::Recv | Code::RecvMessage => {
                 self.perform_read(operation)
@@ -97,7 +97,7 @@ impl Fake {
     /// What neither waits nor moves bytes.
     fn perform_control(&mut self, operation: &mut Operation) -> Result<usize, Errno> {
         let request = &operation.request;
-        let done = match request.code {
+        let done = match request.code() {
             Code::Socket => return self.perform_socket(operation),
             Code::Close => self.perform_close(operation),
             Code::Statx => self.perform_stat(operation),
@@ -144,7 +144,7 @@ impl Fake {
             let fd = owned.into_fd();
             return self.machine.close(fd.0);
         }
-        match (operation.place, operation.request.target.number()) {
+        match (operation.place, operation.request.target().number()) {
             (Place::Slot(slot), _) => self.empty_slot(slot).map_err(|_| Errno::EBADF),
             (_, Some(number)) => self.machine.close(number),
             _ => Err(Errno::EBADF),
@@ -215,7 +215,7 @@ impl Fake {
 
     fn perform_wait(&mut self, operation: &Operation) -> Result<usize, Errno> {
         let request = &operation.request;
-        let pid = request.target.number().ok_or(Errno::EINVAL)?;
+        let pid = request.pid().ok_or(Errno::EINVAL)?;
         let reap = request.offset & WNOWAIT == 0;
         let status = match pid.cmp(&0) {
             Ordering::Greater => self.machine.processes.wait(pid, reap)?,

@@ -22,10 +22,10 @@ impl Operation {
         vectors: Vectors<Buffer>,
         closes: Option<FakeOwned>,
     ) -> Self {
-        let number = match request.code {
+        let number = match request.code() {
             // There a process id stands where a descriptor would.
             Code::WaitId => None,
-            _ => request.target.number().filter(|&number| number >= 0),
+            _ => request.target().number().filter(|&number| number >= 0),
         };
         Self {
             token,
@@ -60,18 +60,18 @@ impl Fake {
     /// Whether a request is one that could ever be taken.
     pub(super) fn check_request(&self, request: &Request<Buffer>) -> Result<(), Error> {
         let operations = &self.operations;
-        if operations.lacking.contains(&request.code) {
-            let code = request.code;
+        if operations.lacking.contains(&request.code()) {
+            let code = request.code();
             return Err(Error::UnsupportedOperation { code });
         }
-        if matches!(request.code, Code::OpenAt | Code::Statx) {
+        if matches!(request.code(), Code::OpenAt | Code::Statx) {
             let path = request.buffer.as_ref();
             if !path.is_some_and(|path| path.contains(&0)) {
                 return Err(Error::Invalid("a path ends with a zero byte"));
             }
         }
-        if let Some(slot) = request.target.fixed()
-            && request.code == Code::Close
+        if let Some(slot) = request.target().fixed()
+            && request.code() == Code::Close
             && self.slot(slot.index()).is_none()
         {
             return Err(Error::Invalid("the registered slot is empty"));
@@ -186,8 +186,8 @@ impl Fake {
     /// Finds the open files that an operation works on, and holds them.
     fn resolve(&mut self, operation: &mut Operation) {
         let request = &operation.request;
-        if matches!(request.code, Code::WaitId | Code::Close) {
-            operation.place = match request.target.fixed() {
+        if matches!(request.code(), Code::WaitId | Code::Close) {
+            operation.place = match request.target().fixed() {
                 Some(slot) => Place::Slot(slot.index()),
                 None => Place::None,
             };
@@ -197,7 +197,7 @@ impl Fake {
             Extra::From { target, .. } => target,
             _ => Target::NONE,
         };
-        operation.place = self.find(request.target);
+        operation.place = self.find(request.target());
         operation.from = self.find(from);
     }
 
@@ -256,9 +256,7 @@ impl Fake {
                 }
             }
         }
-        if operation.request.code == Code::WaitId
-            && let Some(pid) = operation.request.target.number()
-        {
+        if let Some(pid) = operation.request.pid() {
             operations.by_pid.entry(pid).or_default().insert(serial);
         }
     }
