@@ -175,7 +175,7 @@ proactor_conformance! {
         ];
         let refused = event_loop.submit_chain(members).unwrap_err();
         assert!(matches!(refused.error, LoopError::Invalid(_)), "{refused:?}");
-        assert_eq!((refused.requests[0].code, refused.requests[1].buffer.as_ref().unwrap().len()), (Code::Nop, 6));
+        assert_eq!((refused.requests[0].code(), refused.requests[1].buffer.as_ref().unwrap().len()), (Code::Nop, 6));
         finish::<W, _>(event_loop);
     }
 

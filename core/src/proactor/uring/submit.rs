@@ -415,8 +415,10 @@ where
 /// The word of a request to cancel what has `word`: it says for whom it was made.
 fn cancel_word_of(word: u64) -> u64 {
     match Handle::from_raw(word) {
-        Some(handle) => Handle::new(handle.index(), Tag::Control, handle.generation()).raw(),
-        None => super::CONTROL_CANCEL.raw(),
+        Some(handle) if handle.is(Tag::Operation) => {
+            Handle::new(handle.index(), Tag::Control, handle.generation()).raw()
+        }
+        _ => super::CONTROL_CANCEL.raw(),
     }
 }
 
