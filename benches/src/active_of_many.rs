@@ -64,11 +64,11 @@ impl<const CHAINS: usize> Active<CHAINS> {
             },
             System {
                 name: "proactor",
-                set_up: |pairs| Driver::boxed(pairs, CHAINS, ours::Operations::new),
+                set_up: |pairs| Driver::boxed(pairs, CHAINS, |pairs| ours::Operations::new(&pairs)),
             },
             System {
                 name: "proactor-multishot",
-                set_up: |pairs| Driver::boxed(pairs, CHAINS, ours::Multishot::new),
+                set_up: |pairs| Driver::boxed(pairs, CHAINS, |pairs| ours::Multishot::new(&pairs)),
             },
             System {
                 name: "floor-poll-first",

@@ -66,9 +66,9 @@ pub unsafe trait Zeroed {}
 // they are. The test below makes one of zeroes, of types that have no zero, and uses it.
 unsafe impl<D, const W: usize, const T: usize, P> Zeroed for Storage<D, W, T, P> {}
 
-// SAFETY: INV-PSTORE-1: it is a reactor's storage, of which the above holds, two tables of slots with the tag first, where
-// 0 is a vacant one (INV-TABLE-1), so that neither `D` nor `F` is there, and an array of integers. The test below makes
-// one of zeroes, of types that have no zero, and uses it.
+// SAFETY: INV-PSTORE-1, INV-SLOTS-1: it is a reactor's storage, of which the above holds; slots of integers, of a code and
+// a handle for which 0 is the first and none, and of a cell that 0 leaves vacant; a table (INV-TABLE-1); arrays of
+// integers. Neither `D` nor `F` is there. The test below makes one of zeroes, of types that have no zero.
 unsafe impl<D, const OPS: usize, const T: usize, P, F> Zeroed
     for proactor::Storage<D, OPS, T, P, F>
 {

@@ -498,7 +498,7 @@ fn p10_a_chain_that_is_refused_comes_back_whole() {
         };
         assert_eq!(refused.requests.len(), 9);
         for request in refused.requests {
-            assert!(request.code == Code::Write && request.buffer.is_some());
+            assert!(request.code() == Code::Write && request.buffer.is_some());
         }
         assert_eq!(world.proactor.operations(), 0);
     }

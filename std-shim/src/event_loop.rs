@@ -319,7 +319,7 @@ impl<M: Model, S> Loop<M, S> {
                     self.cancel(handle);
                 }
                 // An operation that goes on, or was submitted again, has lost its callback.
-                if let Some(op) = self.callbacks.ops.take_heir() {
+                if let Some(op) = self.callbacks.ops.end() {
                     self.model.detach(op);
                     self.cancel(op);
                     drop(self.callbacks.ops.vacate(op));

@@ -72,9 +72,9 @@ pub(super) struct Operations {
 }
 
 impl Operations {
-    pub(super) fn new(pairs: Vec<Pair>) -> io::Result<Self> {
+    pub(super) fn new(pairs: &[Pair]) -> io::Result<Self> {
         Ok(Self {
-            common: Common::new(&pairs)?,
+            common: Common::new(pairs)?,
             blocks: pairs.iter().map(|_| Some(leaked(64))).collect(),
         })
     }
@@ -163,8 +163,8 @@ impl Multishot {
     /// Provided buffers: more than there are chains.
     const BUFFERS: u16 = 256;
 
-    pub(super) fn new(pairs: Vec<Pair>) -> io::Result<Self> {
-        let mut common = Common::new(&pairs)?;
+    pub(super) fn new(pairs: &[Pair]) -> io::Result<Self> {
+        let mut common = Common::new(pairs)?;
         let group = common.proactor.provide(Self::BUFFERS, 64);
         Ok(Self {
             common,

@@ -41,6 +41,7 @@ pub(crate) fn leaked(bytes: usize) -> Bytes {
 }
 
 #[cold]
+#[allow(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
 pub(crate) fn refused<Buf>(refused: Refused<Buf>) -> io::Error {
     io::Error::other(refused.error)
 }

@@ -89,6 +89,17 @@ impl<Buf, const N: usize> From<RefusedChain<Buf, N>> for Error {
 #[doc(hidden)]
 #[derive(Debug)]
 pub enum Step<D, B: Backend> {
+    /// An operation completed for good, with one buffer or none: what nearly all do, in fewer words.
+    Plain {
+        /// As [`Completion::op`].
+        op: Op,
+        /// As [`Completion::data`].
+        data: D,
+        /// As [`Completion::result`].
+        result: i32,
+        /// The operation's buffer, if it has one.
+        buffer: Option<B::Buf>,
+    },
     /// An operation completed.
     Completion(Completion<D, B>),
     /// Something else: [`Proactor::next_other`] says what.
@@ -258,9 +269,6 @@ where
         data: D,
         previous: u32,
     ) -> Result<Handle, Error> {
-        if !self.is_owner() {
-            return Err(Error::Forked);
-        }
         let mut entry = Entry {
             state: State::empty(),
             code: request.code,
@@ -293,7 +301,7 @@ where
         let key = key(request.target);
         let tables = self.tables();
         let Some(handle) = tables.operations.insert(entry) else {
-            self.disentangle(entry, tangle);
+            self.untangle(entry.code, entry.file, tangle);
             return Err(Error::Full { capacity: OPS });
         };
         let index = handle.index() as usize;
@@ -343,9 +351,8 @@ where
     #[cold]
     #[inline(never)]
     pub(super) fn abandon(&mut self, handle: Handle) {
-        if let Some((_, entry)) = self.tables().operations.take(handle.raw()) {
-            let tangle = self.tangle(handle, entry.state);
-            self.disentangle(entry, tangle);
+        if let Some((state, file, _)) = self.tables().operations.take(handle.raw()) {
+            self.disentangle(handle, state, file);
         }
     }
 
@@ -551,6 +558,20 @@ where
     pub fn next(&mut self) -> Option<Event<D, B>> {
         loop {
             match self.step() {
+                Step::Plain {
+                    op,
+                    data,
+                    result,
+                    buffer,
+                } => {
+                    return Some(Event::Completion(Completion {
+                        op,
+                        data,
+                        result,
+                        more: false,
+                        payload: buffer.map_or(Payload::Nothing, Payload::Buffer),
+                    }));
+                }
                 Step::Completion(completion) => return Some(Event::Completion(completion)),
                 Step::Other(other) => {
                     if let Some(event) = self.next_other(other).and_then(from_reactor) {
@@ -569,10 +590,6 @@ where
         if self.base.pending.intersects(Pending::DELIVER) {
             return Step::Other(Other::PENDING);
         }
-        // A child that was forked in the middle of a turn has none of its parent's memory (G-1).
-        if !self.is_owner() {
-            return Step::End;
-        }
         loop {
             match self.base.backend.pop() {
                 Some(Popped::Plain {
@@ -580,9 +597,23 @@ where
                     result,
                     buffer,
                 }) => {
-                    if let Some(completion) = self.settle_plain(token, result, buffer) {
-                        return Step::Completion(completion);
+                    let (Some((state, data)), Some(handle)) =
+                        (self.vacate(token), Handle::from_raw(token))
+                    else {
+                        self.drop_stale(buffer);
+                        continue;
+                    };
+                    if state.contains(State::DETACHED) {
+                        drop_plain(buffer);
+                        continue;
                     }
+                    self.base.stats.events += 1;
+                    return Step::Plain {
+                        op: Op::assume(handle),
+                        data,
+                        result,
+                        buffer,
+                    };
                 }
                 Some(Popped::Report(report)) => {
                     if let Some(completion) = self.settle(report) {
@@ -602,63 +633,38 @@ where
         self.base.next_other(other)
     }
 
-    /// The last report of an operation with one buffer or none: INV-PENGINE-1.
+    /// Takes an operation out of its slot, with its last report: its state and its data.
     #[inline(always)]
-    fn settle_plain(
-        &mut self,
-        token: u64,
-        result: i32,
-        buffer: Option<Buf>,
-    ) -> Option<Completion<D, B>> {
-        let Some((handle, entry)) = self.vacate(token) else {
-            self.drop_stale(buffer);
-            return None;
-        };
-        if entry.state.contains(State::DETACHED) {
-            drop_plain(buffer);
-            return None;
-        }
-        self.base.stats.events += 1;
-        Some(Completion {
-            op: Op::assume(handle),
-            data: entry.data,
-            result,
-            more: false,
-            payload: buffer.map_or(Payload::Nothing, Payload::Buffer),
-        })
-    }
-
-    /// Takes an operation out of its slot, with its last report.
-    #[inline(always)]
-    fn vacate(&mut self, token: u64) -> Option<(Handle, Entry<D>)> {
+    fn vacate(&mut self, token: u64) -> Option<(State, D)> {
         let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
             self.base.storage.storage.borrow_mut();
-        let (handle, entry) = tables.operations.take(token)?;
-        if entry.state.intersects(State::RARE) {
-            self.settle_entangled(handle, entry);
-        } else if let Some(index) = entry.file.checked_sub(1)
+        let (state, file, data) = tables.operations.take(token)?;
+        if state.intersects(State::RARE) {
+            self.settle_entangled(token, state, file);
+        } else if let Some(index) = file.checked_sub(1)
             && let Some((file, open)) = tables.files.at_mut(index)
             && open.end_use()
         {
             self.close_idle(file);
         }
-        Some((handle, entry))
+        Some((state, data))
     }
 
     /// A report of the backend, of any kind: INV-PENGINE-1.
     #[inline(never)]
     fn settle(&mut self, report: Report<Buf, B::Lease>) -> Option<Completion<D, B>> {
         let found = if report.more {
-            self.tables().operations.find(report.token)
+            let found = self.tables_ref().operations.find(report.token);
+            found.map(|(_, entry)| (entry.state, entry.data))
         } else {
             self.vacate(report.token)
         };
-        let Some((handle, entry)) = found else {
+        let (Some((state, data)), Some(handle)) = (found, Handle::from_raw(report.token)) else {
             self.drop_stale(None);
             self.drop_carried(report.carried);
             return None;
         };
-        if entry.state.contains(State::DETACHED) {
+        if state.contains(State::DETACHED) {
             self.drop_carried(report.carried);
             return None;
         }
@@ -676,7 +682,7 @@ where
         };
         Some(Completion {
             op: Op::assume(handle),
-            data: entry.data,
+            data,
             result: report.result,
             more: report.more,
             payload,
@@ -686,15 +692,17 @@ where
     /// What is to be done for an operation that others depend on, once it has left its slot.
     #[cold]
     #[inline(never)]
-    fn settle_entangled(&mut self, handle: Handle, entry: Entry<D>) {
-        if entry.state.contains(State::UNASKED) {
+    fn settle_entangled(&mut self, token: u64, state: State, file: u32) {
+        let Some(handle) = Handle::from_raw(token) else {
+            return;
+        };
+        if state.contains(State::UNASKED) {
             self.unasked -= 1;
         }
-        if entry.state.contains(State::UNCOUNTED) {
+        if state.contains(State::UNCOUNTED) {
             self.uncounted -= 1;
         }
-        let tangle = self.tangle(handle, entry.state);
-        self.disentangle(entry, tangle);
+        let tangle = self.disentangle(handle, state, file);
         let tables = self.tables();
         if let Some(index) = tangle.next.checked_sub(1)
             && let Some((next, entry)) = tables.operations.at(index)
@@ -716,11 +724,19 @@ where
         }
     }
 
-    /// Lets go of the files and the registered buffer of an operation that is gone.
-    fn disentangle(&mut self, entry: Entry<D>, tangle: Tangle) {
-        self.release_use(entry.file);
+    /// Lets go of what an operation used that is just gone from its slot; what depends on it is the caller's to see to.
+    fn disentangle(&mut self, handle: Handle, state: State, file: u32) -> Tangle {
+        let tangle = self.tangle(handle, state);
+        let code = self.tables_ref().operations.last_code(handle.index());
+        self.untangle(code, file, tangle);
+        tangle
+    }
+
+    /// Lets go of files and registered buffers.
+    fn untangle(&mut self, code: Code, file: u32, tangle: Tangle) {
+        self.release_use(file);
         self.release_use(tangle.second);
-        if matches!(entry.code, Code::ReadFixed | Code::WriteFixed)
+        if matches!(code, Code::ReadFixed | Code::WriteFixed)
             && let Some(uses) = self.fixed_uses.get_mut(usize::from(tangle.resource))
         {
             *uses -= 1;

@@ -3,8 +3,9 @@
 //! **What.** The functions of [`op`] make a typed builder for each operation of rule P-1: its flags, its offset. A builder
 //! becomes a [`Request`], a flat record that a backend turns into a submission.
 //!
-//! **Invariants.** *INV-REQUEST-1*: a number in a [`Target`] is open until the backend has handed the request to its kernel:
-//! it comes from an adopted descriptor, a `'static` borrow, or an `unsafe` promise (rule P-14).
+//! **Invariants.** *INV-REQUEST-1*: a number in a [`Target`] is open until the kernel has resolved it, which for a member of
+//! a chain is when it starts: it comes from an adopted descriptor, a `'static` borrow, or an `unsafe` promise (rule P-14).
+//! *INV-REQUEST-2*: what operation a request is, and on what, is fixed when it is built.
 //!
 //! **Why this shape.** A builder knows at compile time which operation it is, everything is inlined, and so the record is
 //! never built: its fields go straight into the submission. No enum of operations is moved about.
@@ -203,10 +204,8 @@ impl Target {
     /// A bare number.
     ///
     /// # Safety
-    /// `number` must stay open, and be what it is now, until the operation has settled; [`submit`] without waiting is
-    /// enough for that only once it has returned (the kernel resolves numbers when it takes a submission).
-    ///
-    /// [`submit`]: super::Proactor::flush
+    /// `number` must stay open, and be what it is now, until the kernel has resolved it: when it takes the submission, which
+    /// [`flush`](super::Proactor::flush) has it do at once; for the second and later members of a chain, when they start.
     #[inline(always)]
     pub const unsafe fn from_raw(number: RawFd) -> Self {
         Self(Place::Number(number))
@@ -309,11 +308,10 @@ pub const CURRENT: u64 = u64::MAX;
 /// An operation in the form that backends read. Made by the builders of [`op`].
 #[derive(Debug)]
 pub struct Request<Buf> {
-    /// Which operation.
-    pub code: Code,
-    /// On what.
-    pub target: Target,
-    /// Its own flags: `RWF_*`, `MSG_*`, `O_*`, `POLL*`, `SPLICE_F_*` …; of socket the domain.
+    /// See [`code`](Self::code). Fixed, as what it works on is: a borrowed descriptor must not come to be closed.
+    pub(crate) code: Code,
+    pub(crate) target: Target,
+    /// Its own flags: `RWF_*`, `MSG_*`, `O_*`, `POLL*`, `SPLICE_F_*` …; of socket the domain, of waitid the process id.
     pub flags: u32,
     /// Flags of accept, receive and send that have a field of their own: `IORING_RECVSEND_*`.
     pub extra_flags: u16,
@@ -347,6 +345,31 @@ impl<Buf> Request<Buf> {
             link: Link::None,
             timeout: None,
         }
+    }
+
+    /// Which operation it is.
+    #[inline(always)]
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What it works on.
+    #[inline(always)]
+    pub const fn target(&self) -> Target {
+        self.target
+    }
+
+    /// The process that a waitid waits for.
+    pub fn pid(&self) -> Option<i32> {
+        (self.code == Code::WaitId).then_some(self.flags as i32)
+    }
+
+    /// A close without a target: for backends that keep the descriptor of [`push_close`](super::Backend::push_close)
+    /// themselves.
+    pub fn close_nothing(link: Link) -> Self {
+        let mut request = Self::new(Code::Close, Target::NONE);
+        request.link = link;
+        request
     }
 
     /// Whether it works on `file`.
@@ -413,7 +436,7 @@ bitflags::bitflags! {
 }
 
 bitflags::bitflags! {
-    /// What a poll waits for (`poll(2)`).
+    /// What a poll waits for (`poll(2)`). Errors, hang-ups and a peer that shut down its writing side end it always.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct PollEvents: u32 {
         /// `POLLIN`.
@@ -468,8 +491,10 @@ pub mod op {
             pub struct $name<Buf>(pub(crate) Request<Buf>);
 
             impl<Buf> $name<Buf> {
-                /// Starts the next member of the chain when this one has succeeded in full; else the rest of the chain is
-                /// cancelled (`IOSQE_IO_LINK`).
+                /// Starts the next member of the chain when this one has succeeded; else the rest of the chain is cancelled
+                /// (`IOSQE_IO_LINK`). A short read or write is no success, a short receive or send only with
+                /// [`MessageFlags::WAIT_ALL`]. Linux lets a chain go on after an fsync, statx or shutdown that fails on an
+                /// open file: look at its completion.
                 #[inline(always)]
                 pub fn link(mut self) -> Self {
                     self.0.link = Link::Soft;
@@ -505,7 +530,7 @@ pub mod op {
     builders! {
         /// See [`nop`].
         Nop {}
-        /// See [`read`] and [`write`].
+        /// See [`read`](read()) and [`write`](write()).
         Transfer {
             /// At `offset` bytes from the file's start; without it at the current position, which moves.
             #[inline(always)]
@@ -1033,8 +1058,8 @@ pub mod op {
     /// [`Proactor::exit_info`](super::super::Proactor::exit_info). Result: 0.
     #[doc(alias = "IORING_OP_WAITID")]
     pub fn wait_pid<Buf>(pid: i32) -> WaitId<Buf> {
-        // A process id stands where a descriptor would: it is not one, and nothing is kept open.
-        let mut request = Request::new(Code::WaitId, Target(super::Place::Number(pid)));
+        let mut request = Request::new(Code::WaitId, Target::NONE);
+        request.flags = pid as u32;
         request.length = linux::P_PID;
         request.offset = linux::WEXITED as u64;
         WaitId(request)

@@ -95,20 +95,31 @@ impl<D: Copy, const N: usize> Slots<D, N> {
         if slot.is(token) { entry(slot) } else { None }
     }
 
-    /// Takes out what a word from the backend names.
+    /// Takes out what a word from the backend names: its state, its file and its data. Its code stays to be
+    /// [read](Self::last_code) until the next insertion.
     #[inline(always)]
-    pub(super) fn take(&mut self, token: u64) -> Option<(Handle, Entry<D>)> {
+    pub(super) fn take(&mut self, token: u64) -> Option<(State, u32, D)> {
         let index = token as usize & (MAX_SLOTS - 1);
         let slot = self.places.get_mut(index)?;
+        let (state, file) = (slot.state, slot.link);
         if !slot.is(token) {
             return None;
         }
-        let found = entry(slot);
+        let Cell::Full(data) = slot.data else {
+            return None;
+        };
         slot.state = State::empty();
         slot.link = self.vacant;
         self.vacant = index as u32 + 1;
         self.len -= 1;
-        found
+        Some((state, file, data))
+    }
+
+    /// The code of the occupant of a slot, or of its last one.
+    pub(super) fn last_code(&self, index: u32) -> Code {
+        self.places
+            .get(index as usize)
+            .map_or(Code::Nop, |slot| slot.code)
     }
 
     /// Puts an operation in and names it; `None` if every slot is occupied.
@@ -250,19 +261,20 @@ mod tests {
             let (mut live, mut dead) = (Vec::new(), Vec::<Handle>::new());
             for (kind, value) in steps {
                 match kind {
-                    0 | 1 => match slots.insert(with(value)) {
-                        Some(handle) => {
-                            prop_assert!(model.len() < 16 && handle.is(Tag::Operation));
+                    0 | 1 => {
+                        let inserted = slots.insert(with(value));
+                        prop_assert_eq!(inserted.is_some(), model.len() < 16);
+                        if let Some(handle) = inserted {
+                            prop_assert!(handle.is(Tag::Operation));
                             prop_assert!(model.insert(handle, value).is_none());
                             live.push(handle);
                         }
-                        None => prop_assert_eq!(model.len(), 16),
-                    },
+                    }
                     2 if !live.is_empty() => {
                         let handle = live.swap_remove(usize::from(value) % live.len());
-                        let (found, entry) = slots.take(handle.raw()).unwrap();
-                        prop_assert_eq!((found, Some(entry.data)), (handle, model.remove(&handle)));
-                        prop_assert_eq!((entry.file, entry.code), (u32::from(entry.data) + 7, Code::Fsync));
+                        let (_, file, data) = slots.take(handle.raw()).unwrap();
+                        prop_assert_eq!(Some(data), model.remove(&handle));
+                        prop_assert_eq!((file, slots.last_code(handle.index())), (u32::from(data) + 7, Code::Fsync));
                         dead.push(handle);
                     }
                     3 if !dead.is_empty() => {

@@ -2,11 +2,30 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this one")]
 
+use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use linux_event_core::proactor::{IoBuf, RawBuf};
+
+thread_local! {
+    /// The parts of this thread's buffers that are taken apart.
+    static LENT: RefCell<Vec<RawBuf>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Drops the buffers of this thread that were leaked on purpose; returns how many.
+///
+/// # Safety
+/// Nobody will use their parts: neither a kernel nor whoever leaked them.
+pub(crate) unsafe fn reclaim() -> usize {
+    let leaked = LENT.with_borrow(Vec::clone);
+    for raw in &leaked {
+        // SAFETY: the caller vouches for it; at most what was filled at first counts.
+        drop(unsafe { VecBuf::from_raw(*raw) });
+    }
+    leaked.len()
+}
 
 /// A vector; its capacity is what reads fill. `alive` is counted by whoever holds the other end.
 #[derive(Debug)]
@@ -39,15 +58,21 @@ unsafe impl IoBuf for VecBuf {
     fn into_raw(self) -> RawBuf {
         let Self { bytes, alive } = self;
         let mut bytes = ManuallyDrop::new(bytes);
-        RawBuf {
+        let raw = RawBuf {
             start: NonNull::new(bytes.as_mut_ptr()).expect("a vector's pointer is not null"),
             filled: bytes.len(),
             capacity: bytes.capacity(),
             context: Arc::into_raw(alive),
-        }
+        };
+        LENT.with_borrow_mut(|lent| lent.push(raw));
+        raw
     }
 
     unsafe fn from_raw(raw: RawBuf) -> Self {
+        LENT.with_borrow_mut(|lent| {
+            let known = lent.iter().rposition(|other| other.start == raw.start);
+            lent.swap_remove(known.expect("the parts are of a buffer that was lent (P-6)"));
+        });
         // SAFETY: the parts are those of `into_raw`, used once; `filled` bytes are initialised.
         unsafe {
             Self {

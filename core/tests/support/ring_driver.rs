@@ -12,7 +12,7 @@ use std::time::Duration;
 use linux_event_core::handle::{Handle, Tag};
 use linux_event_core::proactor::{
     Backend, Carried, FixedBuffer, FixedFile, Group, Lease, Link, Options, PollEvents, Popped,
-    Request, Target, Uring, VectoredRequest, Vectors, op,
+    Report, Request, Target, Uring, VectoredRequest, Vectors, op,
 };
 use linux_event_core::reactor::Backend as _;
 use linux_event_core::sys::{AsRawFd, Domain, Fd, Kernel, SocketKind};
@@ -53,10 +53,10 @@ pub(crate) fn drive(bytes: &[u8], manners: Manners) {
         ..Options::default()
     };
     let alive = Arc::new(());
-    if let Ok(ring) = Uring::with_options(sim.clone(), options) {
+    if let Ok(ring) = Uring::with_options(sim, options) {
         let mut driver = Driver {
             ring,
-            sim: sim.clone(),
+            sim,
             calls,
             flying: BTreeMap::new(),
             alive: Arc::clone(&alive),
@@ -72,8 +72,16 @@ pub(crate) fn drive(bytes: &[u8], manners: Manners) {
     } else {
         assert_eq!(sim.leftovers().0, 0, "nothing is left open");
     }
-    drop(alive);
-    sim.free_leaked();
+    // SAFETY: the ring is gone, with everything that came of it.
+    unsafe {
+        crate::buf::reclaim();
+        sim.end();
+    }
+    assert_eq!(
+        Arc::strong_count(&alive),
+        1,
+        "P-6: every buffer is back, or was leaked and counted"
+    );
 }
 
 impl Driver<'_> {
@@ -233,8 +241,19 @@ impl Driver<'_> {
     }
 
     fn pop(&mut self) {
-        let Some(Popped::Report(report)) = self.ring.pop() else {
-            return;
+        let report = match self.ring.pop() {
+            Some(Popped::Report(report)) => report,
+            Some(Popped::Plain {
+                token,
+                result,
+                buffer,
+            }) => Report {
+                token,
+                result,
+                more: false,
+                carried: buffer.map_or(Carried::Nothing, Carried::Buffer),
+            },
+            Some(Popped::Ready(_)) | None => return,
         };
         let owned = if report.more {
             *self
@@ -349,7 +368,7 @@ impl Driver<'_> {
         let process = Handle::new(u32::from(self.byte()), Tag::Process, 1);
         match self.byte() % 6 {
             0 => {
-                let wakeup = Rc::new(Wakeup::with_kernel(self.sim.clone()));
+                let wakeup = Rc::new(Wakeup::with_kernel(self.sim));
                 wakeup.wake();
                 let _ = self.ring.attach(wakeup);
             }
@@ -376,9 +395,13 @@ impl Driver<'_> {
             self.sim.fork();
         }
         let Self {
-            ring, leases, held, ..
+            ring,
+            leases,
+            held,
+            alive,
+            ..
         } = self;
         drop(ring);
-        drop((leases, held));
+        drop((leases, held, alive));
     }
 }

@@ -20,8 +20,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem::offset_of;
-use std::ptr::NonNull;
-use std::rc::Rc;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use linux_event_core::clock::Instant;
@@ -68,6 +67,8 @@ pub(crate) struct Manners {
     pub(crate) loses: bool,
     /// Tells sizes at set-up that are wrong.
     pub(crate) lies_at_setup: bool,
+    /// Polls once only, and cancels by word only: before Linux 5.13.
+    pub(crate) old: bool,
 }
 
 #[derive(Debug)]
@@ -110,12 +111,19 @@ struct State {
     closed: BTreeSet<u64>,
 }
 
+#[derive(Debug)]
+struct World {
+    state: RefCell<State>,
+    epoch: Cell<u64>,
+}
+
 /// A kernel of plain memory. See the [module](self).
-#[derive(Clone, Debug)]
+///
+/// It is a reference: what a ring leaks on purpose holds no part of it, and [`end`](Self::end) frees everything.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Sim {
-    state: Rc<RefCell<State>>,
+    world: &'static World,
     manners: Manners,
-    epoch: Rc<Cell<u64>>,
 }
 
 impl Sim {
@@ -125,37 +133,42 @@ impl Sim {
             next_fd: 100,
             ..State::default()
         };
-        Self {
-            state: Rc::new(RefCell::new(state)),
-            manners,
-            epoch: Rc::new(Cell::new(1)),
-        }
+        let world = Box::leak(Box::new(World {
+            state: RefCell::new(state),
+            epoch: Cell::new(1),
+        }));
+        Self { world, manners }
     }
 
     /// From here on this is a forked child.
     pub(crate) fn fork(&self) {
-        self.epoch.set(2);
+        self.world.epoch.set(2);
     }
 
     /// What is still open and still mapped.
     pub(crate) fn leftovers(&self) -> (usize, usize) {
-        let state = self.state.borrow();
+        let state = self.world.state.borrow();
         (state.open.len(), state.memory.len())
     }
 
     fn open(&self, what: &'static str) -> Fd<Self> {
-        let number = self.state.borrow_mut().open(what);
+        let number = self.world.state.borrow_mut().open(what);
         // SAFETY: INV-SIM-2: the number is fresh.
-        unsafe { Fd::from_raw(self.clone(), number) }
+        unsafe { Fd::from_raw(*self, number) }
     }
 
-    /// Frees what a test leaked on purpose.
-    pub(crate) fn free_leaked(&self) {
-        let memory = std::mem::take(&mut self.state.borrow_mut().memory);
+    /// Ends the kernel, and frees what a ring leaked on purpose.
+    ///
+    /// # Safety
+    /// Everything that used this kernel is dropped, or leaked for good.
+    pub(crate) unsafe fn end(self) {
+        let memory = std::mem::take(&mut self.world.state.borrow_mut().memory);
         for (start, length) in memory.into_values() {
-            // SAFETY: INV-SIM-2: given out and not given back; the test has ended everything that used it.
+            // SAFETY: INV-SIM-2: given out and not given back, and nobody uses it any more.
             unsafe { dealloc(start.as_ptr(), layout(length)) };
         }
+        // SAFETY: it was leaked in `new`, and nobody uses it any more.
+        drop(unsafe { Box::from_raw(ptr::from_ref(self.world).cast_mut()) });
     }
 }
 
@@ -187,7 +200,7 @@ impl State {
     }
 
     /// Takes submissions; returns how many.
-    fn consume(&mut self, to_submit: u32, hostile: bool) -> u32 {
+    fn consume(&mut self, to_submit: u32, manners: Manners) -> u32 {
         let Some(ring) = &self.ring else { return 0 };
         // SAFETY: the words lie in the ring's memory, aligned.
         let tail = unsafe { word_at(ring.rings, SQ_TAIL) }.load(Ordering::Acquire);
@@ -210,7 +223,7 @@ impl State {
             ring.sq_head = ring.sq_head.wrapping_add(1);
             taken += 1;
             // A chain ends with what it was cut by: within a submission only.
-            broken = self.execute(sqe, broken, hostile);
+            broken = self.execute(sqe, broken, manners);
         }
         if let Some(ring) = &self.ring {
             // SAFETY: as above.
@@ -220,7 +233,7 @@ impl State {
     }
 
     /// Begins an operation; whether the chain it is in is broken.
-    fn execute(&mut self, sqe: Sqe, broken: bool, hostile: bool) -> bool {
+    fn execute(&mut self, sqe: Sqe, broken: bool, manners: Manners) -> bool {
         let linked = sqe.flags & (LINK | HARD_LINK) != 0;
         if self.disowned.remove(&sqe.user_data) {
             return broken && linked; // INV-SIM-1
@@ -231,6 +244,8 @@ impl State {
         }
         let now = self.decide();
         match sqe.opcode {
+            6 if manners.old && sqe.length != 0 => self.post_last(&sqe, -Errno::EINVAL.raw()),
+            14 if manners.old && sqe.op_flags != 0 => self.post_last(&sqe, -Errno::EINVAL.raw()),
             // ASYNC_CANCEL
             14 => self.cancel(&sqe),
             // LINK_TIMEOUT: it never comes to it.
@@ -244,7 +259,7 @@ impl State {
                 self.post_last(&sqe, -Errno::EIO.raw());
                 return linked && sqe.flags & HARD_LINK == 0;
             }
-            _ => self.finish(Pending { sqe, told: false }, hostile),
+            _ => self.finish(Pending { sqe, told: false }, manners.hostile),
         }
         false
     }
@@ -619,10 +634,10 @@ unsafe fn fill(vectors: *const IoVec, count: usize, amount: u8, byte: u8) -> usi
 // SAFETY: memory is fresh and zeroed, numbers are fresh; INV-SIM-1 and INV-SIM-2.
 unsafe impl Kernel for Sim {
     unsafe fn close(&self, fd: RawFd) {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.world.state.borrow_mut();
         let was = state.open.remove(&fd);
         assert!(was.is_some(), "{fd} is not open");
-        if was == Some("ring") && self.epoch.get() == 1 {
+        if was == Some("ring") && self.world.epoch.get() == 1 {
             state.ring = None;
         }
     }
@@ -718,7 +733,7 @@ unsafe impl Kernel for Sim {
         let rings_length = (array + 4 * entries) as usize;
         let sqes_length = entries as usize * size_of::<Sqe>();
         let own = params.flags & SETUP_NO_MMAP != 0;
-        let mut state = self.state.borrow_mut();
+        let mut state = self.world.state.borrow_mut();
         assert!(state.ring.is_none(), "one ring at a time");
         let (rings, sqes) = if own {
             (
@@ -769,7 +784,7 @@ unsafe impl Kernel for Sim {
             groups: BTreeMap::new(),
         });
         // SAFETY: INV-SIM-2: the number is fresh.
-        Ok(unsafe { Fd::from_raw(self.clone(), state.ring_fd) })
+        Ok(unsafe { Fd::from_raw(*self, state.ring_fd) })
     }
 
     unsafe fn io_uring_enter(
@@ -780,7 +795,7 @@ unsafe impl Kernel for Sim {
         flags: u32,
         timeout_ns: Option<u64>,
     ) -> Result<u32, Errno> {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.world.state.borrow_mut();
         let state = &mut *state;
         state.now += 1000;
         let hostile = self.manners.hostile;
@@ -794,7 +809,7 @@ unsafe impl Kernel for Sim {
             203 if hostile => return Err(Errno::EIO),
             _ => {}
         }
-        let taken = state.consume(to_submit, hostile);
+        let taken = state.consume(to_submit, self.manners);
         if taken < to_submit && taken > 0 {
             return Ok(taken);
         }
@@ -824,7 +839,9 @@ unsafe impl Kernel for Sim {
         if std::mem::take(&mut ring.lost) {
             return Err(Errno::EBADR);
         }
-        if min_complete > 0 && taken == 0 {
+        // SAFETY: the word lies in the ring's memory.
+        let head = unsafe { word_at(ring.rings, CQ_HEAD) }.load(Ordering::Acquire);
+        if ring.cq_tail.wrapping_sub(head) < min_complete {
             // Nothing ever blocks here: time passes instead.
             state.now += timeout_ns.unwrap_or(1_000_000).min(1 << 40);
             return Err(Errno::ETIME);
@@ -839,7 +856,7 @@ unsafe impl Kernel for Sim {
         argument: *mut (),
         count: u32,
     ) -> Result<u32, Errno> {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.world.state.borrow_mut();
         let state = &mut *state;
         assert_eq!(ring.as_raw_fd(), state.ring_fd);
         if state.decide() == 99 {
@@ -920,7 +937,7 @@ unsafe impl Kernel for Sim {
         offset: u64,
         length: usize,
     ) -> Result<NonNull<u8>, Errno> {
-        let state = self.state.borrow();
+        let state = self.world.state.borrow();
         let ring = state.ring.as_ref().ok_or(Errno::EBADF)?;
         assert!(!ring.own);
         let (start, most) = if offset == OFF_SQES {
@@ -935,7 +952,7 @@ unsafe impl Kernel for Sim {
     }
 
     fn map_anonymous(&self, length: usize) -> Result<NonNull<u8>, Errno> {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.world.state.borrow_mut();
         if length == 0 || length > 1 << 24 || state.decide() == 98 {
             return Err(Errno::ENOMEM);
         }
@@ -943,12 +960,12 @@ unsafe impl Kernel for Sim {
     }
 
     unsafe fn unmap(&self, start: NonNull<u8>, length: usize) {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.world.state.borrow_mut();
         let Some((start, mapped)) = state.memory.remove(&start.as_ptr().addr()) else {
             panic!("{start:?} is not mapped");
         };
         assert!(length <= mapped, "as long as it was");
-        assert_eq!(self.epoch.get(), 1, "a forked child unmaps nothing");
+        assert_eq!(self.world.epoch.get(), 1, "a forked child unmaps nothing");
         // SAFETY: INV-SIM-2: it was given out with this layout, and nobody uses it any more.
         unsafe { dealloc(start.as_ptr(), layout(mapped)) };
     }
@@ -964,12 +981,12 @@ unsafe impl Kernel for Sim {
     }
 
     fn monotonic(&self) -> Instant {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.world.state.borrow_mut();
         state.now += 1;
         Instant::from_nanos(state.now)
     }
 
     fn process_epoch(&self) -> u64 {
-        self.epoch.get()
+        self.world.epoch.get()
     }
 }

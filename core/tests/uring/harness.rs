@@ -55,11 +55,29 @@ pub(crate) fn push_vectored(
     ring.push_vectored(token, request.into()).expect("taken");
 }
 
+/// A report in its long form; `None` for readiness.
+fn told(popped: Popped<VecBuf, Lease>) -> Option<Told> {
+    match popped {
+        Popped::Plain {
+            token,
+            result,
+            buffer,
+        } => Some(Report {
+            token,
+            result,
+            more: false,
+            carried: buffer.map_or(Carried::Nothing, Carried::Buffer),
+        }),
+        Popped::Report(report) => Some(report),
+        Popped::Ready(_) => None,
+    }
+}
+
 /// The next report, waiting for it; readiness is skipped.
 pub(crate) fn next(ring: &mut Ring) -> Told {
     for _ in 0..100 {
         while let Some(popped) = ring.pop() {
-            if let Popped::Report(report) = popped {
+            if let Some(report) = told(popped) {
                 return report;
             }
         }

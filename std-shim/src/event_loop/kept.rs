@@ -82,7 +82,8 @@ impl<M: Model, S> Loop<M, S> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Callback`] with what a callback returned; [`LoopError::Reentrant`] from inside a callback.
+    /// [`Error::Callback`] with what a callback returned; [`LoopError::Reentrant`](crate::LoopError::Reentrant) from inside a
+    /// callback.
     pub fn drain_callbacks(&mut self) -> Result<usize, Error> {
         let mut count = 0;
         let is_stopped = std::mem::take(&mut self.stopping);

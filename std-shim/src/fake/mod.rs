@@ -96,7 +96,8 @@
 //!   go to worker threads, so that what is submitted after them may come before; a splice that is cancelled there ends with
 //!   EINTR as a rule, here with ECANCELED. A connection over TCP is accepted a little before its connect completes, here a
 //!   little after.
-//! - Numbers are looked up when an operation is submitted, those of a chain's later members too.
+//! - A number is looked up when its operation starts: as in Linux 6.18, with the submission, but of a chain's later members
+//!   when their turn has come.
 //! - A cancel reaches what was submitted before it, in order, and finds it, but for what [`cancel_loses`](Fake::cancel_loses)
 //!   and [`Decision::Stubborn`] arrange.
 //! - A zero-copy send lets go of its buffer at once, unless the test [holds](Fake::hold_notifications) it.

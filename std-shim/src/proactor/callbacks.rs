@@ -5,7 +5,7 @@
 //! **Invariants.** *INV-OP-SLOT-1*: as INV-SLOT-1 of `callbacks`: a callback that runs is in no slot. It goes back to the slot
 //! of its `heir`: its own operation, if that goes on, or the one that it submitted again. *INV-OP-SLOT-2*: a slot is
 //! vacant once its operation has settled, before the callback is called: the engine may have given its index away.
-//! *INV-OP-SLOT-3*: outcomes of one operation are told in the order in which they came: while some are kept, the next is too.
+//! A vacant slot has no callback. *INV-OP-SLOT-3*: outcomes of one operation are told in the order in which they came: while some are kept, the next is too.
 //!
 //! **Why this shape.** A callback that outlives its operation is what lets a connection read for ever with one box.
 
@@ -57,6 +57,8 @@ pub(crate) struct OpCallbacks<M: Model, S> {
     kept_total: u64,
     /// Where the callback that runs goes when it returns: INV-OP-SLOT-1.
     heir: Option<Op>,
+    /// A callback runs whose operation has settled, and nothing was submitted again with it.
+    can_repeat: bool,
 }
 
 impl<M: Model, S> OpCallbacks<M, S> {
@@ -66,6 +68,7 @@ impl<M: Model, S> OpCallbacks<M, S> {
             kept: BTreeMap::new(),
             kept_total: 0,
             heir: None,
+            can_repeat: false,
         }
     }
 
@@ -74,33 +77,43 @@ impl<M: Model, S> OpCallbacks<M, S> {
         self.kept_total
     }
 
-    /// Fills an operation's slot with its callback, and returns what was in it, to drop when nothing is borrowed.
-    pub(crate) fn fill(&mut self, op: Op, callback: OpCallback<M, S>) -> OpSlot<M, S> {
-        self.occupy(op, false, Some(callback))
+    /// Fills an operation's slot with its callback.
+    #[inline]
+    pub(crate) fn fill(&mut self, op: Op, callback: OpCallback<M, S>) {
+        let slot = self.occupy(op);
+        slot.keeps = false;
+        slot.callback = Some(callback);
     }
 
     /// Fills the slot of an operation whose outcome is to be kept.
-    pub(crate) fn fill_keeping(&mut self, op: Op) -> OpSlot<M, S> {
-        self.occupy(op, true, None)
+    pub(crate) fn fill_keeping(&mut self, op: Op) {
+        self.occupy(op).keeps = true;
     }
 
     /// Fills the slot of an operation that gets the callback that runs.
-    pub(crate) fn fill_with_running(&mut self, op: Op) -> OpSlot<M, S> {
+    #[inline(always)]
+    pub(crate) fn fill_with_running(&mut self, op: Op) {
         self.heir = Some(op);
-        self.occupy(op, false, None)
+        self.can_repeat = false;
+        self.occupy(op).keeps = false;
     }
 
-    #[inline]
-    fn occupy(&mut self, op: Op, keeps: bool, callback: Option<OpCallback<M, S>>) -> OpSlot<M, S> {
-        let slot = OpSlot {
-            op: Some(op),
-            keeps,
-            callback,
-        };
+    /// A vacant slot, which has no callback (INV-OP-SLOT-2), for its next operation.
+    #[inline(always)]
+    fn occupy(&mut self, op: Op) -> &mut OpSlot<M, S> {
         if op.index() >= self.slots.len() {
-            self.slots.resize_with(op.index() + 1, || OpSlot::VACANT);
+            self.grow(op.index());
         }
-        std::mem::replace(&mut self.slots[op.index()], slot)
+        let slot = &mut self.slots[op.index()];
+        debug_assert!(slot.op.is_none() && slot.callback.is_none());
+        slot.op = Some(op);
+        slot
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, index: usize) {
+        self.slots.resize_with(index + 1, || OpSlot::VACANT);
     }
 
     #[inline(always)]
@@ -121,20 +134,23 @@ impl<M: Model, S> OpCallbacks<M, S> {
         Some(callback)
     }
 
-    /// Says where the callback that is about to run goes, if its operation goes on.
+    /// A callback is about to run, for an operation that goes on if there is `more`.
     #[inline(always)]
-    pub(crate) fn set_heir(&mut self, heir: Option<Op>) {
-        self.heir = heir;
+    pub(crate) fn begin(&mut self, op: Op, more: bool) {
+        self.heir = more.then_some(op);
+        self.can_repeat = !more;
     }
 
-    /// Whether the callback that runs is still without an heir.
-    pub(crate) const fn has_heir(&self) -> bool {
-        self.heir.is_some()
+    /// Whether an operation can be submitted with the callback that runs.
+    #[inline(always)]
+    pub(crate) const fn can_repeat(&self) -> bool {
+        self.can_repeat
     }
 
-    /// Where the callback that has run goes; also for one that panicked.
+    /// A callback has run, or panicked: where it goes, if anywhere.
     #[inline(always)]
-    pub(crate) fn take_heir(&mut self) -> Option<Op> {
+    pub(crate) fn end(&mut self) -> Option<Op> {
+        self.can_repeat = false;
         self.heir.take()
     }
 

@@ -83,7 +83,7 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         callback: impl FnMut(&mut Self, Completion<B>) -> R + 'static,
     ) -> Result<Op, Error> {
         let op = self.model.core.close(file, ())?;
-        drop(self.callbacks.ops.fill(op, boxed(callback)));
+        self.callbacks.ops.fill(op, boxed(callback));
         Ok(op)
     }
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use linux_event_core::clock::Instant;
 use linux_event_core::error::Error;
 use linux_event_core::handle::{Handle, Op, ProcessWatch, Subscription, TimerId};
-use linux_event_core::proactor::{self, Backend, Step, Storage};
+use linux_event_core::proactor::{self, Backend, Payload, Step, Storage};
 use linux_event_core::reactor::{self, Event, Other, Stats};
 use linux_event_core::signal::SignalSet;
 
@@ -90,7 +90,16 @@ impl<B: ProactorBackend> Model for Proactor<B> {
     #[inline(always)]
     fn deliver_next<S>(event_loop: &mut crate::Loop<Self, S>) -> Option<Result<(), BoxError>> {
         Some(match event_loop.model.core.step() {
-            Step::Completion(completion) => event_loop.dispatch_completion(completion),
+            Step::Plain {
+                op, result, buffer, ..
+            } => event_loop.dispatch_completion(Completion {
+                op,
+                data: (),
+                result,
+                more: false,
+                payload: buffer.map_or(Payload::Nothing, Payload::Buffer),
+            }),
+            Step::Completion(completion) => event_loop.dispatch_rare(completion),
             Step::Other(other) => event_loop.dispatch(other),
             Step::End => return None,
         })

@@ -65,7 +65,7 @@ pub struct Member<B: ProactorBackend, S> {
 
 impl<B: ProactorBackend, S> fmt::Debug for Member<B, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Member").field(&self.request.code).finish()
+        f.debug_tuple("Member").field(&self.request.code()).finish()
     }
 }
 
@@ -123,13 +123,14 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
     /// kernel lacks it; [`LoopError::Invalid`]; [`LoopError::Forked`]; what the kernel says if the queue was full and could
     /// not be flushed.
     #[doc(alias = "io_uring_sqe")]
+    #[inline(always)]
     pub fn submit<R: Outcome>(
         &mut self,
         request: impl Into<Request<Buffer>>,
         callback: impl FnMut(&mut Self, Completion<B>) -> R + 'static,
     ) -> Result<Op, Refused> {
         let op = self.model.core.submit(request, ())?;
-        drop(self.callbacks.ops.fill(op, boxed(callback)));
+        self.callbacks.ops.fill(op, boxed(callback));
         Ok(op)
     }
 
@@ -157,16 +158,13 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
     /// # Errors
     /// [`LoopError::Invalid`] when no operation's callback is running, when its operation goes on
     /// ([`more`](proactor::Completion::more)), and for the second time in one call; else as [`submit`](Self::submit).
+    #[inline(always)]
     pub fn again(&mut self, request: impl Into<Request<Buffer>>) -> Result<Op, Refused> {
-        let request = request.into();
-        if !self.can_repeat() {
-            return Err(Refused {
-                error: LoopError::Invalid(NOT_AGAIN),
-                buffer: request.buffer,
-            });
+        if !self.callbacks.ops.can_repeat() {
+            return Err(not_again(request.into()));
         }
         let op = self.model.core.submit(request, ())?;
-        drop(self.callbacks.ops.fill_with_running(op));
+        self.callbacks.ops.fill_with_running(op);
         Ok(op)
     }
 
@@ -179,22 +177,15 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         request: impl Into<VectoredRequest<Buffer>>,
     ) -> Result<Op, RefusedVectors> {
         let request = request.into();
-        if !self.can_repeat() {
+        if !self.callbacks.ops.can_repeat() {
             return Err(RefusedVectors {
                 error: LoopError::Invalid(NOT_AGAIN),
                 buffers: request.buffers,
             });
         }
         let op = self.enqueue_vectored(request)?;
-        drop(self.callbacks.ops.fill_with_running(op));
+        self.callbacks.ops.fill_with_running(op);
         Ok(op)
-    }
-
-    /// Whether the callback of an operation that has settled is running, and has not been given away.
-    fn can_repeat(&self) -> bool {
-        self.current
-            .is_some_and(|what| Op::from_handle(what).is_some())
-            && !self.callbacks.ops.has_heir()
     }
 
     /// Submits an operation with several buffers. In its callback, [`take_vectors`](Self::take_vectors) has them back.
@@ -224,7 +215,7 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         callback: impl FnMut(&mut Self, Completion<B>) -> R + 'static,
     ) -> Result<Op, RefusedVectors> {
         let op = self.enqueue_vectored(request.into())?;
-        drop(self.callbacks.ops.fill(op, boxed(callback)));
+        self.callbacks.ops.fill(op, boxed(callback));
         Ok(op)
     }
 
@@ -280,7 +271,7 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         });
         let ops = self.model.core.submit_chain(requests)?;
         for (op, callback) in ops.into_iter().zip(callbacks) {
-            drop(self.callbacks.ops.fill(op, callback));
+            self.callbacks.ops.fill(op, callback);
         }
         Ok(ops)
     }
@@ -306,7 +297,7 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
     /// As [`submit`](Self::submit).
     pub fn start(&mut self, request: impl Into<Request<Buffer>>) -> Result<Op, Refused> {
         let op = self.model.core.submit(request, ())?;
-        drop(self.callbacks.ops.fill_keeping(op));
+        self.callbacks.ops.fill_keeping(op);
         Ok(op)
     }
 
@@ -333,6 +324,12 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         Ok(())
     }
 
+    /// As [`dispatch_completion`](Self::dispatch_completion), of one that brings what few do.
+    #[inline(never)]
+    pub(crate) fn dispatch_rare(&mut self, completion: Completion<B>) -> Result<(), BoxError> {
+        self.dispatch_completion(completion)
+    }
+
     /// Calls a callback that was taken out for it (INV-OP-SLOT-1).
     #[inline(always)]
     pub(super) fn call_operation(
@@ -342,13 +339,21 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
     ) -> Result<(), BoxError> {
         let op = completion.op;
         self.current = Some(op.handle());
-        self.callbacks.ops.set_heir(completion.more.then_some(op));
+        self.callbacks.ops.begin(op, completion.more);
         let called = callback(self, completion);
         self.current = None;
-        if let Some(heir) = self.callbacks.ops.take_heir() {
+        if let Some(heir) = self.callbacks.ops.end() {
             drop(self.callbacks.ops.put_back(heir, callback));
         }
         called
+    }
+}
+
+#[cold]
+fn not_again(request: Request<Buffer>) -> Refused {
+    Refused {
+        error: LoopError::Invalid(NOT_AGAIN),
+        buffer: request.buffer,
     }
 }
 

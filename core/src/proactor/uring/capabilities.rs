@@ -37,6 +37,7 @@ pub struct Options {
     /// Refuses more operations than there is room for completions.
     pub strict_cq: bool,
     /// Has a kernel thread submit, which sleeps after this long without work (`IORING_SETUP_SQPOLL`). It takes a processor.
+    /// Signals that are sent to the loop's thread, and not to the process, are then not heard of: the thread has its own.
     pub sqpoll_idle: Option<Duration>,
     /// Hands submissions to the kernel when this many are queued; 0 for only when the queue is full and at the wait.
     pub submit_batch: u32,

@@ -90,14 +90,19 @@ where
     /// kernel writes to from the first call on.
     #[doc(alias = "IORING_REGISTER_EVENTFD")]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        if self.capabilities.flags & linux::IORING_SETUP_DEFER_TASKRUN == 0 {
+        if self.capabilities.flags & linux::IORING_SETUP_DEFER_TASKRUN == 0 || !self.is_owners() {
             return self.fd.borrow();
         }
         if let Some(eventfd) = self.internal.embedding.get() {
             return eventfd.borrow();
         }
         match self.register_eventfd() {
-            Ok(eventfd) => self.internal.embedding.get_or_init(|| eventfd).borrow(),
+            Ok(eventfd) => {
+                let eventfd = self.internal.embedding.get_or_init(|| eventfd).borrow();
+                // What came before it was there told nobody.
+                self.settle_embedding();
+                eventfd
+            }
             Err(_) => self.fd.borrow(),
         }
     }

@@ -3,7 +3,7 @@
 //! **What.** One ring over any [`Kernel`], the memory that its operations live in while the kernel has them, and the
 //! descriptors behind wakeups, signals and processes. `setup` makes it (P-12), `ring` moves it, `sqe` writes submissions,
 //! `settle` reads completions, `internal` is what the reactor's engine asks for, `buf_ring` has provided buffers, `register`
-//! registered ones and registered descriptors, `shutdown` ends it (P-6).
+//! registered ones and registered descriptors, `turn` enters the kernel (P-9, P-10), `shutdown` ends it (P-6).
 //!
 //! **Invariants.** *INV-URING-1*: a submission points only to memory that stays (INV-SQE-1, INV-ARENA-1, INV-BUF-1) until
 //! the operation's last completion: a buffer is given back, and a slot vacated, by that completion only. *INV-URING-2*:
@@ -30,9 +30,7 @@ use super::buffer::IoBuf;
 use super::operation::{
     FixedBuffer, FixedFile, Group, Link, Refused, Request, VectoredRequest, Vectors,
 };
-use crate::clock::{Instant, duration_nanos};
-use crate::errno::Errno;
-use crate::error::{Call, Error};
+use crate::error::Error;
 use crate::handle::{Handle, Tag};
 use crate::pid::ExitStatus;
 use crate::signalfd::SignalSource;
@@ -52,13 +50,14 @@ mod setup;
 mod shutdown;
 mod sqe;
 mod submit;
+mod turn;
 
 pub use arena::OperationMemory;
 pub use buf_ring::Lease;
 pub use capabilities::{Capabilities, Options, Part, StepDown};
 pub use setup::RingMemory;
 
-use arena::{Arena, LentArena, kind};
+use arena::{Arena, LentArena};
 use buf_ring::Groups;
 use region::Region;
 use register::{Buffers, Files};
@@ -140,6 +139,23 @@ impl Memory {
 ///
 /// `Buf` is what operations own, `P` how it holds its [`Wakeup`]: `&'static` here, an `Arc` where there is one. A
 /// [`Proactor`](super::Proactor) drives it.
+///
+/// ```
+/// use linux_event_core::proactor::{Event, Proactor, Uring, op};
+///
+/// # if let Err(linux_event_core::error::Error::NoRing { .. }) = Uring::<&'static mut [u8]>::new() { return Ok(()) }
+/// let ring: Uring<&'static mut [u8]> = Uring::new()?;
+/// println!("{}", ring.capabilities());
+/// let mut proactor: Proactor<&'static mut [u8], u32> = Proactor::new(ring)?;
+/// proactor.submit(op::nop(), 7)?;
+/// proactor.wait(None)?; // submits, and waits: one system call
+/// while let Some(event) = proactor.next() {
+///     if let Event::Completion(done) = event {
+///         assert_eq!((done.data, done.result), (7, 0));
+///     }
+/// }
+/// # Ok::<(), linux_event_core::error::Error>(())
+/// ```
 // In this order: what every operation touches comes first, together.
 #[repr(C)]
 pub struct Uring<Buf, K = Linux, P = &'static Wakeup<K>>
@@ -274,6 +290,12 @@ where
         &self.capabilities
     }
 
+    /// Whether this process made the ring (G-1).
+    #[inline(always)]
+    fn is_owners(&self) -> bool {
+        self.kernel.is_process(self.epoch)
+    }
+
     /// How many operations the kernel has, or will have with the next flush.
     pub fn in_flight(&self) -> usize {
         self.in_flight as usize
@@ -282,248 +304,6 @@ where
     /// Completions that belonged to nothing: only a kernel that is wrong posts them.
     pub fn ignored(&self) -> u64 {
         self.ignored
-    }
-
-    /// Enters the kernel, and sees to what comes of it beside completions.
-    #[inline(always)]
-    fn enter(
-        &mut self,
-        to_submit: u32,
-        min_complete: u32,
-        flags: u32,
-        timeout_ns: Option<u64>,
-    ) -> Result<(), Errno> {
-        // SAFETY: INV-URING-1.
-        let result = unsafe {
-            self.ring
-                .enter(&self.kernel, to_submit, min_complete, flags, timeout_ns)
-        };
-        let overflows = self.ring.flags() & linux::IORING_SQ_CQ_OVERFLOW != 0;
-        if overflows != self.due.contains(Due::OVERFLOW) {
-            self.overflow_changed(overflows);
-        }
-        if self.ring.queued() != 0 && to_submit != 0 {
-            self.submitted_short();
-        }
-        if result == Err(Errno::EBADR) {
-            self.lose();
-        }
-        result
-    }
-
-    /// An episode of overflow begins or ends (P-10).
-    #[cold]
-    #[inline(never)]
-    fn overflow_changed(&mut self, overflows: bool) {
-        self.due.set(Due::OVERFLOW, overflows);
-        self.overflows += u64::from(overflows);
-    }
-
-    /// The kernel has not taken everything: what was cut off of a chain must not run by itself.
-    #[cold]
-    #[inline(never)]
-    fn submitted_short(&mut self) {
-        let arena = &mut self.arena;
-        self.ring.cut_chain(|word| {
-            if let Some(slot) = arena.find(word)
-                && slot.kind != kind::VACANT
-            {
-                slot.kind |= kind::CUT;
-            }
-        });
-    }
-
-    /// Completions are lost: what is in flight can't be told from what is done (P-10).
-    #[cold]
-    #[inline(never)]
-    fn lose(&mut self) {
-        self.due |= Due::LOST;
-        self.ring.give_up();
-    }
-
-    /// Makes the kernel hand out what it kept for want of room, before more is submitted.
-    #[cold]
-    #[inline(never)]
-    fn flush_overflow(&mut self) {
-        let _ = self.enter(0, 0, linux::IORING_ENTER_GETEVENTS, None);
-    }
-
-    /// Hands what is queued to the kernel.
-    #[cold]
-    #[inline(never)]
-    fn flush_queue(&mut self) -> Result<(), Error> {
-        if self.due.contains(Due::LOST) {
-            return Err(Error::CompletionsLost);
-        }
-        if self.due.contains(Due::OVERFLOW) {
-            self.flush_overflow();
-        }
-        // Each round takes at least one, or ends.
-        let mut queued = self.ring.queued();
-        while queued > 0 {
-            let result = self.enter(queued, 0, 0, None);
-            if self.capabilities.flags & linux::IORING_SETUP_SQPOLL != 0 {
-                return self.hand_over();
-            }
-            let left = self.ring.queued();
-            match result {
-                Err(Errno::EBADR) => return Err(Error::CompletionsLost),
-                Err(Errno::EINTR) => {}
-                Err(errno) if left == queued => {
-                    return Err(Error::from_call(Call::IoUringEnter, errno));
-                }
-                Ok(()) if left == queued => {
-                    return Err(Error::from_call(Call::IoUringEnter, Errno::EAGAIN));
-                }
-                _ => {}
-            }
-            queued = left;
-        }
-        Ok(())
-    }
-
-    /// Waits for the submitting thread to take what is queued: numbers of descriptors are the caller's again then (P-14).
-    #[cold]
-    #[inline(never)]
-    fn hand_over(&mut self) -> Result<(), Error> {
-        /// Looks at the queue before it sleeps: a thread that runs takes a microsecond for an entry.
-        const SPINS: u32 = 1000;
-        /// Sleeps without progress until it is given up: a tenth of a second at the least.
-        const SLEEPS_MAX: u32 = 2000;
-        const SLEEP_NS: u64 = 50_000;
-        let mut sleeps = 0;
-        while sleeps < SLEEPS_MAX {
-            let left = self.ring.queued();
-            for _ in 0..SPINS {
-                self.ring.observe();
-                if self.ring.queued() == 0 {
-                    return Ok(());
-                }
-                core::hint::spin_loop();
-            }
-            // It may want to be woken, or this processor. One completion more than there are ends the sleep early.
-            let more = self.ring.available().saturating_add(1);
-            let flags = linux::IORING_ENTER_GETEVENTS;
-            if self.enter(left, more, flags, Some(SLEEP_NS)) == Err(Errno::EBADR) {
-                return Err(Error::CompletionsLost);
-            }
-            sleeps = if self.ring.queued() < left {
-                0
-            } else {
-                sleeps + 1
-            };
-        }
-        Err(Error::from_call(Call::IoUringEnter, Errno::EAGAIN))
-    }
-
-    /// Sees to it that `entries` submissions can be queued side by side.
-    #[cold]
-    #[inline(never)]
-    fn make_room_now(&mut self, entries: usize) -> Result<(), Error> {
-        if self.due.contains(Due::LOST) {
-            return Err(Error::CompletionsLost);
-        }
-        let capacity = self.ring.entries() as usize;
-        if entries > capacity {
-            return Err(Error::Full { capacity });
-        }
-        if self.ring.has_room(entries as u32) {
-            return Ok(());
-        }
-        let flushed = self.flush_queue();
-        if self.ring.has_room(entries as u32) {
-            return Ok(());
-        }
-        flushed.and(Err(Error::Full { capacity }))
-    }
-
-    /// Waits: see [`reactor::Backend::wait`](crate::reactor::Backend::wait). One call (P-9).
-    #[inline(always)]
-    fn wait_once(
-        &mut self,
-        deadline: Option<Instant>,
-        timeout: Option<Duration>,
-    ) -> Result<(), Error> {
-        if !self.due.is_empty() {
-            self.prepare_wait()?;
-        }
-        let timeout_ns = match (deadline, timeout) {
-            (None, None) => None,
-            (None, Some(timeout)) => Some(duration_nanos(timeout)),
-            (Some(deadline), timeout) => {
-                let left = duration_nanos(deadline.since(self.kernel.monotonic()));
-                Some(timeout.map_or(left, |timeout| left.min(duration_nanos(timeout))))
-            }
-        };
-        // Completions that are there already end the wait before it begins.
-        let waits = timeout_ns != Some(0) && self.ring.available() == 0;
-        if waits && self.due.contains(Due::BUSY_POLL) && self.busy_poll(timeout_ns) {
-            return Ok(());
-        }
-        let result = self.enter(
-            self.ring.queued(),
-            u32::from(waits),
-            self.wait_flags,
-            if waits { timeout_ns } else { None },
-        );
-        self.ring.take_batch();
-        match result {
-            Ok(()) | Err(Errno::ETIME) => Ok(()),
-            Err(errno) => self.wait_failed(errno),
-        }
-    }
-
-    /// Why a wait ended, if not by a completion or by the time.
-    #[cold]
-    #[inline(never)]
-    fn wait_failed(&mut self, errno: Errno) -> Result<(), Error> {
-        match errno {
-            Errno::EINTR => Ok(()),
-            Errno::EBADR => Err(Error::CompletionsLost),
-            // Nothing could be taken: what is there has to be dealt with first, and the queue stays.
-            Errno::EAGAIN | Errno::EBUSY if self.ring.has_next() => Ok(()),
-            errno => Err(Error::from_call(Call::IoUringEnter, errno)),
-        }
-    }
-
-    /// What a wait begins with, when there is anything.
-    #[cold]
-    #[inline(never)]
-    fn prepare_wait(&mut self) -> Result<(), Error> {
-        if self.due.contains(Due::LOST) {
-            return Err(Error::CompletionsLost);
-        }
-        self.arm_polls();
-        if self.due.contains(Due::OVERFLOW) {
-            self.flush_overflow();
-        }
-        Ok(())
-    }
-
-    /// Asks again and again, as long as the options say; true if there is something, or the time is over.
-    #[cold]
-    #[inline(never)]
-    fn busy_poll(&mut self, timeout_ns: Option<u64>) -> bool {
-        let start = self.kernel.monotonic();
-        let end = start + self.options.busy_poll;
-        let limit = timeout_ns.map_or(Instant::MAX, |nanos| start + Duration::from_nanos(nanos));
-        loop {
-            let result = self.enter(self.ring.queued(), 0, self.wait_flags, None);
-            self.ring.take_batch();
-            if self.ring.has_next() {
-                return true;
-            }
-            if result.is_err() {
-                return false; // the wait that follows says why
-            }
-            let now = self.kernel.monotonic();
-            if now >= limit {
-                return true;
-            }
-            if now >= end {
-                return false;
-            }
-        }
     }
 }
 
@@ -618,27 +398,45 @@ where
     }
 
     fn provide(&mut self, count: u16, size: u32) -> Result<Group, Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked);
+        }
         self.groups
             .provide(&self.kernel, self.fd.borrow(), count, size)
     }
 
     fn withdraw(&mut self, group: Group) -> Result<(), Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked);
+        }
         self.groups.withdraw(&self.kernel, self.fd.borrow(), group)
     }
 
     fn register_files(&mut self, count: u32) -> Result<(), Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked);
+        }
         self.files.register(&self.kernel, self.fd.borrow(), count)
     }
 
     fn install(&mut self, fd: &Fd<K>) -> Result<FixedFile, Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked);
+        }
         self.files.install(&self.kernel, self.fd.borrow(), fd)
     }
 
     fn uninstall(&mut self, slot: FixedFile) -> Result<(), Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked);
+        }
         self.files.uninstall(&self.kernel, self.fd.borrow(), slot)
     }
 
     fn register_buffers(&mut self, buffers: Vectors<Buf>) -> Result<(), (Error, Vectors<Buf>)> {
+        if !self.is_owners() {
+            return Err((Error::Forked, buffers));
+        }
         self.buffers
             .register(&self.kernel, self.fd.borrow(), buffers)
     }
@@ -648,6 +446,9 @@ where
     }
 
     fn unregister_buffers(&mut self) -> Result<Vectors<Buf>, Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked);
+        }
         self.buffers.unregister(&self.kernel, self.fd.borrow())
     }
 

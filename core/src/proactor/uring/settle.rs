@@ -28,6 +28,9 @@ use crate::sys::{ExitInfo, Fd, Kernel, sockaddr};
 use crate::wakeup::Wakeup;
 
 const CANCELLED: i32 = -Errno::ECANCELED.raw();
+/// Here and below are the kernel's own words (ERESTARTSYS and its kin), which reach a program where a worker of the kernel's
+/// was told to stop what it did: a splice, cancelled.
+const INTERNAL_ERRNO: i32 = -512;
 
 impl<Buf, K, P> Uring<Buf, K, P>
 where
@@ -38,6 +41,10 @@ where
     /// See [`Backend::pop`](super::Backend::pop).
     #[inline(always)]
     pub(super) fn pop_next(&mut self) -> Option<Popped<Buf, Lease<K>>> {
+        // The rings are not there in a forked child, and somebody else's memory may be (G-1).
+        if !self.is_owners() {
+            return None;
+        }
         if !self.held.is_empty() {
             self.drop_held();
         }
@@ -71,6 +78,9 @@ where
                 Some(unsafe { Buf::from_raw(slot.raw()) })
             };
             self.in_flight -= 1;
+            if result <= INTERNAL_ERRNO {
+                result = CANCELLED;
+            }
             return Some(Popped::Plain {
                 token: cqe.user_data,
                 result,

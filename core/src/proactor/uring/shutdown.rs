@@ -47,10 +47,15 @@ where
         let end = self.kernel.monotonic() + limit;
         report.settled += self.drain();
         while self.in_flight > 0 && !self.is_lost() {
-            self.cancel_everything();
+            let requests = self.cancel_everything();
             let now = self.kernel.monotonic();
             let left = end.since(now).min(ROUND);
-            let waits = u32::from(!left.is_zero() && self.ring.available() == 0);
+            // The requests complete too, and at once: something else is waited for.
+            let waits = if left.is_zero() || self.ring.available() > 0 {
+                0
+            } else {
+                requests + 1
+            };
             let timeout_ns = (waits > 0).then(|| duration_nanos(left));
             let _ = self.enter(
                 self.ring.queued(),
@@ -87,8 +92,9 @@ where
         settled
     }
 
-    /// Asks for the end of everything.
-    fn cancel_everything(&mut self) {
+    /// Asks for the end of everything; returns with how many requests.
+    fn cancel_everything(&mut self) -> u32 {
+        let mut requests = 0;
         if self.internal.cancels_one_by_one {
             for index in 0..self.arena.capacity() {
                 let token = match self.arena.at(index) {
@@ -96,8 +102,9 @@ where
                     _ => continue,
                 };
                 if self.cancel_word(token).is_err() {
-                    return; // again in the next round
+                    break; // again in the next round
                 }
+                requests += 1;
             }
         } else if self.ring.has_room(1) || self.make_room_now(1).is_ok() {
             self.ring.push(Sqe {
@@ -107,7 +114,9 @@ where
                 user_data: CONTROL_CANCEL_ALL.raw(),
                 ..Sqe::EMPTY
             });
+            requests = 1;
         }
+        requests
     }
 
     /// Settles what the kernel never took: it is ours, every buffer of it. Returns how much that was.

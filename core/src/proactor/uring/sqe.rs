@@ -137,22 +137,6 @@ where
         }
     }
 
-    /// Whether the descriptors of a request are known by their numbers. Those of a chain are [checked](Self::check_request)
-    /// before the engine resolves them.
-    #[inline(always)]
-    pub(super) fn check_resolved(request: &Request<Buf>) -> Result<(), Error> {
-        let from = match request.extra {
-            Extra::From { target, .. } => target,
-            _ => Target::NONE,
-        };
-        match (request.target.0, from.0) {
-            (Place::File(_), _) | (_, Place::File(_)) => {
-                Err(invalid("an adopted file is resolved by the engine"))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// A request with a buffer.
     #[inline(always)]
     fn check_buffer(request: &Request<Buf>, buffer: &Buf) -> Result<(), Error> {
@@ -346,6 +330,7 @@ where
             }
             Code::WaitId => {
                 let side = self.claim_side(index, user_data);
+                sqe.fd = request.flags as i32;
                 sqe.length = request.length;
                 sqe.file_index = request.offset as u32;
                 // SAFETY: INV-ARENA-3; the kernel has not got the operation yet.

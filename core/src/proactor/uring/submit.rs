@@ -45,15 +45,16 @@ where
         token: Handle,
         mut request: Request<Buf>,
     ) -> Result<(), Refused<Buf>> {
+        if !self.is_owners() {
+            return Err(refuse(Error::Forked, request.buffer));
+        }
         let entries = 1 + u32::from(request.timeout.is_some());
         if !self.ring.has_room(entries)
             && let Err(error) = self.make_room_now(entries as usize)
         {
             return Err(refuse(error, request.buffer));
         }
-        if let Err(error) =
-            Self::check_resolved(&request).and_then(|()| self.check_request(&request))
-        {
+        if let Err(error) = self.check_request(&request) {
             return Err(refuse(error, request.buffer));
         }
         if self.arena.vacant(token).is_none() {
@@ -243,6 +244,9 @@ where
         request: &Request<Buf>,
         buffers: usize,
     ) -> Result<(), Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked);
+        }
         let is_vectored = matches!(
             request.code,
             Code::ReadVectored | Code::WriteVectored | Code::RecvMessage | Code::SendMessage
@@ -272,6 +276,9 @@ where
         fd: Fd<K>,
         link: Link,
     ) -> Result<(), (Error, Fd<K>)> {
+        if !self.is_owners() {
+            return Err((Error::Forked, fd));
+        }
         if !self.ring.has_room(1)
             && let Err(error) = self.make_room_now(1)
         {
@@ -306,6 +313,9 @@ where
 
     /// Asks the kernel to cancel what has this word.
     pub(super) fn cancel_word(&mut self, word: u64) -> Result<(), Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked);
+        }
         if !self.ring.has_room(1) {
             self.make_room_now(1)?;
         }
@@ -327,6 +337,9 @@ where
         word: u64,
         multi: bool,
     ) -> Result<(), Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked);
+        }
         if !self.ring.has_room(1) {
             self.make_room_now(1)?;
         }

@@ -11,7 +11,7 @@ use linux_event_core::handle::Handle;
 use linux_event_core::pid::ExitStatus;
 use linux_event_core::proactor::{
     Backend, Code, Counters, FixedBuffer, FixedFile, Group, Link, Popped, Refused, Request,
-    Shutdown, Stat, VectoredRequest, Vectors, op,
+    Shutdown, Stat, VectoredRequest, Vectors,
 };
 use linux_event_core::sys::AsRawFd;
 
@@ -132,6 +132,12 @@ impl Backend for Fake {
     }
 
     fn push(&mut self, token: Handle, request: Request<Buffer>) -> Result<(), Refused<Buffer>> {
+        if !self.is_owner {
+            return Err(Refused {
+                error: Error::Forked,
+                buffer: request.buffer,
+            });
+        }
         self.touch("push");
         if let Err(error) = self.admit(&request, token) {
             let buffer = request.buffer;
@@ -146,6 +152,9 @@ impl Backend for Fake {
         token: Handle,
         request: VectoredRequest<Buffer>,
     ) -> Result<(), (Error, Vectors<Buffer>)> {
+        if !self.is_owner {
+            return Err((Error::Forked, request.buffers));
+        }
         self.touch("push_vectored");
         let VectoredRequest { request, buffers } = request;
         if let Err(error) = self.admit(&request, token) {
@@ -161,10 +170,11 @@ impl Backend for Fake {
         fd: FakeOwned,
         link: Link,
     ) -> Result<(), (Error, FakeOwned)> {
+        if !self.is_owner {
+            return Err((Error::Forked, fd));
+        }
         self.touch("push_close");
-        let mut request = Request::from(op::nop());
-        request.code = Code::Close;
-        request.link = link;
+        let request = Request::close_nothing(link);
         if let Err(error) = self.admit(&request, token) {
             return Err((error, fd));
         }
@@ -173,11 +183,17 @@ impl Backend for Fake {
     }
 
     fn make_room(&mut self, entries: usize) -> Result<(), Error> {
+        if !self.is_owner {
+            return Err(Error::Forked);
+        }
         self.touch("make_room");
         self.make_entries(entries)
     }
 
     fn cancel(&mut self, token: Handle) -> Result<(), Error> {
+        if !self.is_owner {
+            return Err(Error::Forked);
+        }
         self.touch("cancel");
         if let Some(error) = self.operations.cancel_refusals.pop_front() {
             return Err(error);
@@ -188,11 +204,17 @@ impl Backend for Fake {
     }
 
     fn flush(&mut self) -> Result<(), Error> {
+        if !self.is_owner {
+            return Err(Error::Forked);
+        }
         self.touch("flush");
         self.flush_queue()
     }
 
     fn pop(&mut self) -> Option<Popped<Buffer, FakeLease>> {
+        if !self.is_owner {
+            return None;
+        }
         self.operations.descriptor = None;
         self.operations.popped_vectors.clear();
         if let Some(report) = self.batch.pop_front() {

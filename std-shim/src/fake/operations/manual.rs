@@ -59,13 +59,13 @@ impl From<&PendingOp> for Handle {
 impl PendingOp {
     pub(super) fn of(operation: &Operation) -> Self {
         let request = &operation.request;
-        let (address, pid) = match (&request.extra, request.code) {
-            (_, Code::WaitId) => (None, request.target.number()),
+        let (address, pid) = match (&request.extra, request.code()) {
+            (_, Code::WaitId) => (None, request.pid()),
             (Extra::Address(address), _) => (Some(*address), None),
             _ => (None, None),
         };
         let has_offset = matches!(
-            request.code,
+            request.code(),
             Code::Read
                 | Code::Write
                 | Code::ReadVectored
@@ -76,9 +76,9 @@ impl PendingOp {
         );
         Self {
             token: operation.token,
-            code: request.code,
+            code: request.code(),
             fd: Fake::fd_of(operation),
-            slot: request.target.fixed(),
+            slot: request.target().fixed(),
             length: operation.asked(),
             offset: Some(request.offset).filter(|&offset| has_offset && offset != CURRENT),
             flags: request.flags,
@@ -257,7 +257,7 @@ impl Fake {
         };
         let result = match answer {
             Answer::Bytes(bytes) | Answer::Message(bytes, _)
-                if operation.request.code == Code::RecvMulti && !bytes.is_empty() =>
+                if operation.request.code() == Code::RecvMulti && !bytes.is_empty() =>
             {
                 // As when a kernel has no room for one more report: the last one has bytes too.
                 self.end_with_lease(serial, operation, &bytes);
@@ -284,7 +284,7 @@ impl Fake {
         let Some(mut operation) = self.operations.running.remove(&serial) else {
             return Err(CompleteError::NotPending);
         };
-        let code = operation.request.code;
+        let code = operation.request.code();
         if !code.is_multishot() || matches!(&answer, Answer::Bytes(bytes) if bytes.is_empty()) {
             self.operations.running.insert(serial, operation);
             return Err(CompleteError::WrongKind(code));
@@ -327,7 +327,7 @@ impl Fake {
         let serial = self.serial(op.into())?;
         let operation = self.operations.running.get_mut(&serial);
         let operation = operation.ok_or(CompleteError::NotPending)?;
-        let code = operation.request.code;
+        let code = operation.request.code();
         if operation.asked() == 0 && code != Code::RecvMulti {
             return Err(CompleteError::WrongKind(code));
         }
@@ -377,7 +377,7 @@ impl Fake {
     fn check_answer(&self, serial: Serial, answer: &Answer) -> Result<(), CompleteError> {
         let operation = self.operations.running.get(&serial);
         let operation = operation.ok_or(CompleteError::NotPending)?;
-        let code = operation.request.code;
+        let code = operation.request.code();
         let fits = |given: usize, asked: usize| {
             if given > asked {
                 return Err(CompleteError::TooLong { asked, given });
@@ -433,7 +433,7 @@ impl Fake {
     fn take_answer(&mut self, operation: &mut Operation, answer: Answer) -> i32 {
         let token = operation.token;
         match answer {
-            Answer::Count(0) if operation.request.code.fills() => {
+            Answer::Count(0) if operation.request.code().fills() => {
                 self.fill(operation, &[]);
                 0
             }

@@ -55,9 +55,9 @@ enum Place {
     None,
     /// An open file, held.
     File(FileId),
-    /// A registered slot, looked up when the operation starts.
+    /// Of close: a registered slot.
     Slot(u32),
-    /// A number that led nowhere when it was submitted.
+    /// A number, or a registered slot, that led nowhere when the operation started.
     Closed,
 }
 
@@ -123,7 +123,7 @@ impl Operation {
 
     /// Whether it waits exclusively: of those who do, the kernel wakes one after the other.
     fn is_accept(&self) -> bool {
-        matches!(self.request.code, Code::Accept | Code::AcceptMulti)
+        matches!(self.request.code(), Code::Accept | Code::AcceptMulti)
     }
 
     /// How many operations this one stands for, the rest of its chain included.
@@ -331,7 +331,7 @@ impl Operations {
         let Some(operation) = self.running.get(&serial) else {
             return;
         };
-        if operation.request.code.is_multishot() {
+        if operation.request.code().is_multishot() {
             return; // it never ceased to
         }
         for place in [operation.place, operation.from] {

@@ -65,7 +65,7 @@ impl Fake {
             Ok(file) => file,
             Err(errno) => return Some(failure(errno)),
         };
-        let events = operation.request.flags | ERR | HUP;
+        let events = operation.polled();
         let ready = self.machine.state(file) & events;
         if !self.machine.is_pollable(file) {
             return Some(ready as i32);
@@ -94,7 +94,7 @@ impl Fake {
     /// next wait. Returns how many there were.
     pub fn let_go(&mut self) -> usize {
         let sent = |operation: &Operation| {
-            operation.request.code == Code::SendZeroCopy && operation.phase == Phase::Sent
+            operation.request.code() == Code::SendZeroCopy && operation.phase == Phase::Sent
         };
         let running = self.operations.running.iter();
         let held: Vec<_> = running

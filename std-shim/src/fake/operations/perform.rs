@@ -9,7 +9,7 @@ use linux_event_core::proactor::{Code, Extra, How, Request};
 use linux_event_core::sys::{Domain, SocketKind};
 
 use super::super::Fake;
-use super::super::bits::{ERR, HUP};
+use super::super::bits::{ERR, HUP, RDHUP};
 use super::super::machine::FileId;
 use super::super::names::Name;
 use super::{Buffer, Operation, Place, Serial, failure};
@@ -20,6 +20,11 @@ const SOCK_KIND: u64 = 0xf;
 const WNOWAIT: u64 = 0x0100_0000;
 
 impl Operation {
+    /// What a poll tells of: these bits always, and what was asked for (`IO_POLL_UNMASK`).
+    pub(super) fn polled(&self) -> u32 {
+        self.request.flags | ERR | HUP | RDHUP
+    }
+
     /// The open file that it works on.
     pub(super) fn file(&self) -> Result<FileId, Errno> {
         match self.place {
@@ -65,7 +70,7 @@ impl Fake {
         if let Some(errno) = operation.fails {
             return Some(failure(errno));
         }
-        match operation.request.code {
+        match operation.request.code() {
             Code::Nop => Some(0),
             Code::Read | Code::ReadVectored | Code::ReadFixed | Code::Recv | Code::RecvMessage => {
                 self.perform_read(operation)
@@ -92,7 +97,7 @@ impl Fake {
     /// What neither waits nor moves bytes.
     fn perform_control(&mut self, operation: &mut Operation) -> Result<usize, Errno> {
         let request = &operation.request;
-        let done = match request.code {
+        let done = match request.code() {
             Code::Socket => return self.perform_socket(operation),
             Code::Close => self.perform_close(operation),
             Code::Statx => self.perform_stat(operation),
@@ -139,7 +144,7 @@ impl Fake {
             let fd = owned.into_fd();
             return self.machine.close(fd.0);
         }
-        match (operation.place, operation.request.target.number()) {
+        match (operation.place, operation.request.target().number()) {
             (Place::Slot(slot), _) => self.empty_slot(slot).map_err(|_| Errno::EBADF),
             (_, Some(number)) => self.machine.close(number),
             _ => Err(Errno::EBADF),
@@ -171,7 +176,7 @@ impl Fake {
     }
 
     fn perform_poll(&mut self, operation: &Operation) -> Result<usize, Errno> {
-        let events = operation.request.flags | ERR | HUP;
+        let events = operation.polled();
         let ready = self.machine.state(operation.file()?) & events;
         match ready {
             0 => Err(Errno::EAGAIN),
@@ -210,7 +215,7 @@ impl Fake {
 
     fn perform_wait(&mut self, operation: &Operation) -> Result<usize, Errno> {
         let request = &operation.request;
-        let pid = request.target.number().ok_or(Errno::EINVAL)?;
+        let pid = request.pid().ok_or(Errno::EINVAL)?;
         let reap = request.offset & WNOWAIT == 0;
         let status = match pid.cmp(&0) {
             Ordering::Greater => self.machine.processes.wait(pid, reap)?,

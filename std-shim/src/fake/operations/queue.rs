@@ -22,10 +22,10 @@ impl Operation {
         vectors: Vectors<Buffer>,
         closes: Option<FakeOwned>,
     ) -> Self {
-        let number = match request.code {
+        let number = match request.code() {
             // There a process id stands where a descriptor would.
             Code::WaitId => None,
-            _ => request.target.number().filter(|&number| number >= 0),
+            _ => request.target().number().filter(|&number| number >= 0),
         };
         Self {
             token,
@@ -60,18 +60,18 @@ impl Fake {
     /// Whether a request is one that could ever be taken.
     pub(super) fn check_request(&self, request: &Request<Buffer>) -> Result<(), Error> {
         let operations = &self.operations;
-        if operations.lacking.contains(&request.code) {
-            let code = request.code;
+        if operations.lacking.contains(&request.code()) {
+            let code = request.code();
             return Err(Error::UnsupportedOperation { code });
         }
-        if matches!(request.code, Code::OpenAt | Code::Statx) {
+        if matches!(request.code(), Code::OpenAt | Code::Statx) {
             let path = request.buffer.as_ref();
             if !path.is_some_and(|path| path.contains(&0)) {
                 return Err(Error::Invalid("a path ends with a zero byte"));
             }
         }
-        if let Some(slot) = request.target.fixed()
-            && request.code == Code::Close
+        if let Some(slot) = request.target().fixed()
+            && request.code() == Code::Close
             && self.slot(slot.index()).is_none()
         {
             return Err(Error::Invalid("the registered slot is empty"));
@@ -160,8 +160,7 @@ impl Fake {
         while let Some(entry) = self.operations.queue.pop_front() {
             self.operations.counters.submitted += 1;
             match entry {
-                Entry::Operation(mut operation) => {
-                    self.resolve(&mut operation);
+                Entry::Operation(operation) => {
                     let is_linked = operation.request.link != Link::None;
                     match &mut chain {
                         Some(head) => head.rest.push_back(*operation),
@@ -184,11 +183,11 @@ impl Fake {
         }
     }
 
-    /// Finds the open files behind the numbers, and holds them.
+    /// Finds the open files that an operation works on, and holds them.
     fn resolve(&mut self, operation: &mut Operation) {
         let request = &operation.request;
-        if matches!(request.code, Code::WaitId | Code::Close) && operation.closes.is_none() {
-            operation.place = match request.target.fixed() {
+        if matches!(request.code(), Code::WaitId | Code::Close) {
+            operation.place = match request.target().fixed() {
                 Some(slot) => Place::Slot(slot.index()),
                 None => Place::None,
             };
@@ -198,36 +197,18 @@ impl Fake {
             Extra::From { target, .. } => target,
             _ => Target::NONE,
         };
-        operation.place = match operation.closes {
-            Some(_) => Place::None,
-            None => self.find(request.target),
-        };
+        operation.place = self.find(request.target());
         operation.from = self.find(from);
     }
 
     fn find(&mut self, target: Target) -> Place {
-        if let Some(slot) = target.fixed() {
-            return Place::Slot(slot.index());
-        }
-        match target.number() {
-            None => Place::None,
-            Some(_) if target == Target::CURRENT_DIRECTORY => Place::None,
-            Some(number) => match self.machine.file(number) {
-                Ok(file) => {
-                    self.machine.hold(file);
-                    Place::File(file)
-                }
-                Err(_) => Place::Closed,
-            },
-        }
-    }
-
-    /// Looks a registered slot up and holds its file.
-    fn open_slot(&mut self, place: Place) -> Place {
-        let Place::Slot(slot) = place else {
-            return place;
+        let found = match (target.fixed(), target.number()) {
+            (Some(slot), _) => self.slot(slot.index()),
+            (None, None) => return Place::None,
+            (None, Some(_)) if target == Target::CURRENT_DIRECTORY => return Place::None,
+            (None, Some(number)) => self.machine.file(number).ok(),
         };
-        match self.slot(slot) {
+        match found {
             Some(file) => {
                 self.machine.hold(file);
                 Place::File(file)
@@ -241,12 +222,10 @@ impl Fake {
         slots.get(slot as usize).copied().flatten()
     }
 
-    /// An operation's turn has come: it is on its own, first of all, or first of what is left of its chain.
+    /// An operation's turn has come: it is on its own, first of all, or first of what is left of its chain. Only now the
+    /// kernel looks for its descriptors.
     pub(super) fn start(&mut self, mut operation: Operation) {
-        if operation.request.code != Code::Close {
-            operation.place = self.open_slot(operation.place);
-            operation.from = self.open_slot(operation.from);
-        }
+        self.resolve(&mut operation);
         self.operations.started += 1;
         let serial = self.operations.started;
         let pending = super::PendingOp::of(&operation);
@@ -277,9 +256,7 @@ impl Fake {
                 }
             }
         }
-        if operation.request.code == Code::WaitId
-            && let Some(pid) = operation.request.target.number()
-        {
+        if let Some(pid) = operation.request.pid() {
             operations.by_pid.entry(pid).or_default().insert(serial);
         }
     }

@@ -17,7 +17,7 @@ use super::{Buffer, FakeLease, Operation, Phase, Place, Serial, Told, failure};
 /// only if they can't begin, or are cancelled, the link breaks.
 fn breaks_chain(operation: &Operation, result: i32) -> bool {
     let request = &operation.request;
-    match request.code {
+    match request.code() {
         Code::Fsync | Code::Shutdown | Code::Statx if !could_not_begin(operation, result) => false,
         _ if result < 0 => true,
         Code::Recv | Code::Send | Code::SendZeroCopy | Code::RecvMessage | Code::SendMessage
@@ -64,7 +64,7 @@ impl Fake {
         let rest = std::mem::take(&mut operation.rest);
         let link = operation.request.link;
         let breaks = breaks_chain(&operation, result);
-        if operation.request.code == Code::SendZeroCopy && operation.phase != Phase::Sent {
+        if operation.request.code() == Code::SendZeroCopy && operation.phase != Phase::Sent {
             self.tell_more(&operation, result, Carried::Nothing, None);
             self.retire(serial, &mut operation);
             operation.phase = Phase::Sent;
@@ -86,8 +86,7 @@ impl Fake {
     /// Starts what is next of a chain, or cancels all that is left of it.
     fn carry_on(&mut self, mut rest: VecDeque<Operation>, link: Link, breaks: bool) {
         if link == Link::Soft && breaks {
-            for mut member in rest {
-                self.let_places_go(&mut member);
+            for member in rest {
                 self.tell_last(member, failure(Errno::ECANCELED), None);
             }
         } else if let Some(mut next) = rest.pop_front() {
@@ -107,8 +106,7 @@ impl Fake {
                 operations.unregister(serial, file);
             }
         }
-        if operation.request.code == Code::WaitId
-            && let Some(pid) = operation.request.target.number()
+        if let Some(pid) = operation.request.pid()
             && let Some(waiting) = operations.by_pid.get_mut(&pid)
         {
             waiting.remove(&serial);

@@ -19,7 +19,7 @@ const RWF_NOWAIT: u32 = 8;
 impl Operation {
     fn is_message(&self) -> bool {
         matches!(
-            self.request.code,
+            self.request.code(),
             Code::Recv | Code::RecvMessage | Code::Send | Code::SendMessage | Code::SendZeroCopy
         )
     }
@@ -40,7 +40,7 @@ impl Operation {
     /// Whether its bytes go out.
     pub(super) fn is_write(&self) -> bool {
         matches!(
-            self.request.code,
+            self.request.code(),
             Code::Write
                 | Code::WriteVectored
                 | Code::WriteFixed
@@ -53,7 +53,7 @@ impl Operation {
     /// How many bytes it is to move at most; 0 of what moves none.
     pub(super) fn asked(&self) -> usize {
         let length = self.request.length as usize;
-        match (self.request.code, &self.request.buffer) {
+        match (self.request.code(), &self.request.buffer) {
             (Code::Read | Code::Recv, Some(buffer)) => length.min(IoBuf::capacity(buffer)),
             (Code::Write | Code::Send | Code::SendZeroCopy, Some(buffer)) => {
                 length.min(buffer.len())
@@ -156,7 +156,7 @@ impl Fake {
             Ok(message) => {
                 let count = message.bytes.len().min(operation.wanted());
                 self.fill(operation, &message.bytes[..count]);
-                if operation.request.code == Code::RecvMessage {
+                if operation.request.code() == Code::RecvMessage {
                     self.operations.answers_of(operation.token).address = message.from;
                 }
                 if operation.has_flag(MessageFlags::TRUNCATE) {
@@ -224,7 +224,7 @@ impl Fake {
         if operation.is_message() && self.machine.domain(file).is_none() {
             return Err(Errno::ENOTSOCK);
         }
-        if operation.request.code == Code::SendZeroCopy
+        if operation.request.code() == Code::SendZeroCopy
             && self.machine.domain(file) == Some(Domain::Unix)
         {
             return Err(Errno::EOPNOTSUPP);

@@ -181,6 +181,27 @@ fn p4_the_kernel_knows_nothing_of_what_has_not_started() {
 }
 
 #[test]
+fn p14_a_members_number_is_looked_up_when_its_turn_has_come() {
+    let mut fake = Fake::new();
+    fake.reserve(8).unwrap();
+    let (reader, writer) = fake.pipe().unwrap();
+    let (_, sink) = fake.pipe().unwrap();
+    let token = |index| Handle::new(index, Tag::Operation, 1);
+    let target = |fd: FakeFd| crate::fd::target_of(fd.as_raw_fd());
+    let read = op::read(target(reader), room(1)).limit(1).link();
+    fake.push(token(0), read.into()).unwrap();
+    let write = op::write(target(sink), Buffer::from("x"));
+    fake.push(token(1), write.into()).unwrap();
+    fake.flush().unwrap();
+    fake.close(sink).unwrap();
+    let (one, other) = fake.socketpair().unwrap();
+    assert_eq!(one, sink, "the number is another file's");
+    fake.write(writer, b"x").unwrap();
+    fake.wait(None, None).unwrap();
+    assert_eq!(fake.read(other, &mut [0; 4]), Ok(1));
+}
+
+#[test]
 fn p10_a_chain_that_a_flush_cuts_runs_unlinked() {
     let mut fake = Fake::new();
     fake.reserve(8).unwrap();
