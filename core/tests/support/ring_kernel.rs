@@ -636,7 +636,9 @@ unsafe impl Kernel for Sim {
     unsafe fn close(&self, fd: RawFd) {
         let mut state = self.world.state.borrow_mut();
         let was = state.open.remove(&fd);
-        assert!(was.is_some(), "{fd} is not open");
+        // Memory that moves back and forth tells of a descriptor twice, and whoever believes it closes it twice.
+        let told_twice = self.manners.hostile && fd <= state.next_fd;
+        assert!(was.is_some() || told_twice, "{fd} is not open");
         if was == Some("ring") && self.world.epoch.get() == 1 {
             state.ring = None;
         }
