@@ -9,8 +9,8 @@ use core::borrow::BorrowMut;
 
 use super::backend::Backend;
 use super::engine::Proactor;
-use super::operation::{Code, FixedBuffer, FixedFile, Group, Vectors};
-use super::storage::Storage;
+use super::operation::{Code, FixedBuffer, FixedFile, Group, Target, Vectors};
+use super::storage::{State, Storage, key};
 use crate::error::Error;
 use crate::handle::File;
 
@@ -71,26 +71,54 @@ where
     /// is closed.
     ///
     /// # Errors
-    /// [`Error::Stale`]; [`Error::Full`] when every slot is taken; [`Error::Os`]; [`Error::Forked`].
+    /// [`Error::Stale`]; [`Error::Full`] when every slot is taken; [`Error::Busy`] while an operation names the one that is
+    /// next; [`Error::Os`]; [`Error::Forked`].
     pub fn install(&mut self, file: File) -> Result<FixedFile, Error> {
         if !self.is_owner() {
             return Err(Error::Forked);
         }
         let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
             self.base.storage.storage.borrow_mut();
-        match tables.files.get(file.handle()) {
-            Some(super::storage::OpenFile { fd: Some(fd), .. }) => self.base.backend.install(fd),
-            _ => Err(Error::Stale),
+        let slot = match tables.files.get(file.handle()) {
+            Some(super::storage::OpenFile { fd: Some(fd), .. }) => self.base.backend.install(fd)?,
+            _ => return Err(Error::Stale),
+        };
+        // An operation emptied it while another, which named it, was not taken yet.
+        if self.is_named(slot) {
+            self.base.backend.uninstall(slot)?;
+            return Err(Error::Busy);
         }
+        Ok(slot)
     }
 
-    /// Empties a registered slot. What is in flight on it goes on; the slot can be given out again.
+    /// Whether an operation that has not settled names a registered slot: the kernel may still look for it there (P-14).
+    fn is_named(&self, slot: FixedFile) -> bool {
+        let tables = self.tables_ref();
+        let key = key(Target::from(slot));
+        (0..tables.operations.high_water()).any(|index| {
+            let Some((_, entry)) = tables.operations.at(index) else {
+                return false;
+            };
+            let index = index as usize;
+            let reads_from = u32::from(tables.tangles[index].resource);
+            tables.keys[index] == key
+                || (entry.code == Code::Splice
+                    && entry.state.contains(State::ENTANGLED)
+                    && reads_from == slot.index().wrapping_add(1))
+        })
+    }
+
+    /// Empties a registered slot, which can be given out again.
     ///
     /// # Errors
-    /// [`Error::Stale`] if it is empty; [`Error::Os`]; [`Error::Forked`].
+    /// [`Error::Busy`] while an operation on it has not settled; [`Error::Stale`] if it is empty; [`Error::Os`];
+    /// [`Error::Forked`].
     pub fn uninstall(&mut self, slot: FixedFile) -> Result<(), Error> {
         if !self.is_owner() {
             return Err(Error::Forked);
+        }
+        if self.is_named(slot) {
+            return Err(Error::Busy);
         }
         self.base.backend.uninstall(slot)
     }

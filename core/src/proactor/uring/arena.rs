@@ -60,6 +60,8 @@ pub(super) mod kind {
 pub(super) const HAS_BUFFER: u8 = 1;
 /// A slot's `state`: its result may be larger than its buffer (`MSG_TRUNC`).
 pub(super) const TRUNCATES: u8 = 2;
+/// A slot's `state`, of one that closes: it is in a chain, or its end was asked for, so that it may never begin.
+pub(super) const MAY_NOT_BEGIN: u8 = 4;
 
 /// An operation.
 #[derive(Debug)]
