@@ -450,3 +450,40 @@ fn p6_what_the_kernel_writes_to_stays_mapped_when_a_drop_panics() {
     assert!(caught.is_err());
     assert!(is_mapped(arena), "the accept was in flight");
 }
+
+#[test]
+fn p14_a_slot_is_not_given_away_while_a_member_of_a_chain_waits_for_it() {
+    let Some(mut proactor) = new_loop() else {
+        return;
+    };
+    proactor.register_files(1).unwrap();
+    let (reader, mut trigger) = std::io::pipe().unwrap();
+    let (_r1, w1) = std::io::pipe().unwrap();
+    let (_r2, w2) = std::io::pipe().unwrap();
+    let reader = proactor.adopt(owned(reader)).unwrap();
+    let first = proactor.adopt(owned(w1)).unwrap();
+    let second = proactor.adopt(owned(w2)).unwrap();
+    let slot = proactor.install(first).unwrap();
+    let read = op::read(reader, VecBuf::with_capacity(1)).limit(1).into();
+    let write = op::write(slot, VecBuf::from_slice(b"for the first")).into();
+    proactor.submit_chain([(read, 0), (write, 1)]).unwrap();
+    proactor.flush().unwrap();
+    assert_eq!(proactor.uninstall(slot), Err(Error::Busy));
+    trigger.write_all(b"x").unwrap();
+    assert_eq!(next(&mut proactor).outcome(), Ok(1));
+    assert_eq!(next(&mut proactor).outcome(), Ok(13));
+    // Emptied by an operation, with another behind it that was not taken.
+    proactor.submit(op::close_fixed(slot), 2).unwrap();
+    proactor.flush().unwrap();
+    proactor
+        .submit(op::write(slot, VecBuf::from_slice(b"late")), 3)
+        .unwrap();
+    while let Some(event) = proactor.next() {
+        println!("{event:?}");
+    }
+    let _ = proactor.install(second);
+    let closed = next(&mut proactor);
+    let late = next(&mut proactor);
+    assert_eq!((closed.data, late.data), (2, 3));
+    assert_eq!(late.outcome(), Err(Errno::EBADF));
+}

@@ -131,7 +131,7 @@ fn p4_chains_that_are_cancelled_at_random_settle_once() {
         for _ in 0..ROUNDS {
             let mut ops: Vec<Op> = Vec::new();
             let mut expected = 0;
-            for chain in 0..1 + dice.throw(4) as u32 {
+            for chain in 0..=dice.throw(4) as u32 {
                 let members: [(Request<Counted>, u32); 4] = std::array::from_fn(|number| {
                     let request = match dice.throw(4) {
                         0 => op::nop().hard_link().into(),
@@ -389,7 +389,7 @@ fn p15_a_chain_closes_its_file_whether_it_breaks_or_not() {
                         assert_eq!(done, [(0, 1), (1, 1), (2, 0)]);
                     }
                     // Closed, and once: a number that came free and was taken again is left alone.
-                    let (other, _writer) = std::io::pipe().unwrap();
+                    let (other, other_writer) = std::io::pipe().unwrap();
                     let mut rest = Vec::new();
                     match peer.read_to_end(&mut rest) {
                         Ok(count) => assert!(count <= 1),
@@ -401,7 +401,7 @@ fn p15_a_chain_closes_its_file_whether_it_breaks_or_not() {
                     std::os::fd::AsFd::as_fd(&other)
                         .try_clone_to_owned()
                         .expect("it is open");
-                    drop((other, _writer));
+                    drop((other, other_writer));
                     assert_eq!(ring::descriptors(), open);
                 }
             }

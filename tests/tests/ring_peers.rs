@@ -540,3 +540,34 @@ fn p11_an_accepted_descriptor_is_owned_and_its_peer_is_known() {
         },
     );
 }
+
+/// A splice works on two files: the end of either ends it.
+#[test]
+fn p15_a_splice_ends_with_either_of_its_files() {
+    in_balance("p15_a_splice_ends_with_either_of_its_files", || {
+        for closes_source in [false, true] {
+            for flushed in [false, true] {
+                let mut ring: Ring = ring::ring();
+                let (source, mut feed) = std::io::pipe().unwrap();
+                let (_sink, target) = std::io::pipe().unwrap();
+                let (source, target) = (ring.take_in(source), ring.take_in(target));
+                ring.start(op::splice(source, target, 64), 1);
+                if flushed {
+                    assert!(ring.turn_within(Duration::ZERO).is_empty());
+                }
+                let file = if closes_source { source } else { target };
+                ring.close(file, 2).unwrap();
+                assert_eq!(results(&ring.settle()), [(1, CANCELLED), (2, 0)]);
+                assert_eq!(closes_source, feed.write_all(b"x").is_err(), "it is closed");
+                // And cancelling alone does.
+                let (source, _feed) = std::io::pipe().unwrap();
+                let (_sink, target) = std::io::pipe().unwrap();
+                let (source, target) = (ring.take_in(source), ring.take_in(target));
+                ring.start(op::splice(source, target, 64), 3);
+                let file = if closes_source { source } else { target };
+                assert_eq!(ring.cancel_on(file), 1);
+                assert_eq!(results(&ring.settle()), [(3, CANCELLED)]);
+            }
+        }
+    });
+}

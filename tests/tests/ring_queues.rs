@@ -4,8 +4,6 @@
 
 #[path = "../src/ring.rs"]
 mod ring;
-#[path = "../src/sandbox.rs"]
-mod sandbox;
 #[path = "../src/system.rs"]
 mod system;
 
@@ -388,8 +386,6 @@ fn p4_a_cancel_is_not_refused_for_want_of_room() {
             assert!(ring.cancel(recv));
         }
         let done = ring.settle();
-        let cancelled = done.iter().filter(|done| done.result == CANCELLED);
-        assert!(cancelled.map(|done| done.data).eq(0..20) || done.len() > 20);
         let mut numbers: Vec<u32> = done
             .iter()
             .filter(|done| done.data < 100)
@@ -400,29 +396,6 @@ fn p4_a_cancel_is_not_refused_for_want_of_room() {
             .collect();
         numbers.sort_unstable();
         assert!(numbers.into_iter().eq(0..20));
-    });
-}
-
-/// Nor if the kernel can't be entered just now: the engine asks again.
-#[test]
-fn p4_a_cancel_that_could_not_be_made_is_made_before_the_next_wait() {
-    const NAME: &str = "p4_a_cancel_that_could_not_be_made_is_made_before_the_next_wait";
-    in_balance(NAME, || {
-        let mut ring: Ring<64> = ring::ring_over(small(8, 16));
-        let (ours, _peer) = UnixStream::pair().unwrap();
-        let ours = ring.take_in(ours);
-        let recv = ring.start(op::recv(ours, Counted::with_room(1)), 1);
-        ring.flush().unwrap();
-        // On a thread of its own the ring belongs to nobody, and the kernel says so; here there is one thread only, so
-        // have the queue full, and a kernel that refuses to be entered for a while.
-        for number in 0..8 {
-            ring.start(op::nop(), 100 + number);
-        }
-        assert!(ring.cancel(recv));
-        assert_eq!(ring.is_cancelling(recv), Some(true));
-        let done = ring.settle();
-        assert_eq!(done.len(), 9);
-        assert!(results(&done).contains(&(1, CANCELLED)));
     });
 }
 

@@ -274,7 +274,7 @@ pub trait Backend: reactor::Backend {
     /// Cancels everything and waits until the kernel has let go of it, `limit` at most. What is left is leaked (P-6).
     ///
     /// Nothing is pushed afterwards, and the descriptors of operations may be closed: whatever was queued has been handed
-    /// to the kernel by then, or never is.
+    /// to the kernel by then, or never is. Called again, it waits no more.
     fn shut_down(&mut self, limit: Duration) -> Shutdown;
 
     /// What there was so far.

@@ -60,8 +60,12 @@ pub(super) mod kind {
 pub(super) const HAS_BUFFER: u8 = 1;
 /// A slot's `state`: its result may be larger than its buffer (`MSG_TRUNC`).
 pub(super) const TRUNCATES: u8 = 2;
+/// A slot's `state`: its result was told, and only its buffer is out.
+pub(super) const TOLD: u8 = 4;
+/// A slot's `state`: a request to cancel it has to be made again.
+pub(super) const MISSED: u8 = 8;
 /// A slot's `state`, of one that closes: it is in a chain, or its end was asked for, so that it may never begin.
-pub(super) const MAY_NOT_BEGIN: u8 = 4;
+pub(super) const MAY_NOT_BEGIN: u8 = 16;
 
 /// An operation.
 #[derive(Debug)]
@@ -78,6 +82,8 @@ pub(super) struct Slot {
     pub(super) state: u8,
     /// How many vectors.
     pub(super) vectors: u8,
+    /// How often the request to cancel it was made again.
+    pub(super) tries: u8,
 }
 
 const _: () = assert!(size_of::<Slot>() == 48);
