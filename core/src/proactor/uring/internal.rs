@@ -191,6 +191,10 @@ where
             if handle == CONTROL_CANCEL_ALL && cqe.result == -Errno::EINVAL.raw() {
                 self.internal.cancels_one_by_one = true;
             }
+            if cqe.result == -Errno::ENOENT.raw() {
+                let token = Handle::new(handle.index(), Tag::Operation, handle.generation());
+                self.cancel_not_found(token);
+            }
             return None;
         }
         if handle.is(Tag::Internal) {

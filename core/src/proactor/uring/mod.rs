@@ -87,6 +87,8 @@ bitflags::bitflags! {
         const LOST = 16;
         /// To ask for a while before a wait blocks.
         const BUSY_POLL = 32;
+        /// Requests to cancel that could not be made again.
+        const MISSED = 64;
     }
 }
 

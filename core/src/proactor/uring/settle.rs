@@ -13,7 +13,7 @@ use core::ops::Deref;
 use linux_raw_sys::general;
 use linux_raw_sys::io_uring as linux;
 
-use super::arena::{ADDRESS_MAX, HAS_BUFFER, Slot, TRUNCATES, kind};
+use super::arena::{ADDRESS_MAX, HAS_BUFFER, Slot, TOLD, TRUNCATES, kind};
 use super::buf_ring::Lease;
 use super::sqe::opcode;
 use super::{Held, Uring};
@@ -139,6 +139,7 @@ where
             kind::ZERO_COPY => {
                 if let Some(slot) = self.arena.find(cqe.user_data) {
                     slot.lent = cqe.result as u32;
+                    slot.state |= TOLD;
                 }
                 Carried::Nothing
             }

@@ -245,6 +245,9 @@ where
             return Err(Error::CompletionsLost);
         }
         self.arm_polls();
+        if self.due.contains(Due::MISSED) {
+            self.cancel_missed();
+        }
         if self.due.contains(Due::OVERFLOW) {
             self.flush_overflow();
         }

@@ -84,7 +84,6 @@ impl Fake {
 
     /// Ends everything that can be ended by a kernel that is asked to, until `limit` has passed.
     fn end_operations(&mut self, limit: Duration) -> Shutdown {
-        let before = self.operations.counters.completions;
         self.take_queue();
         let end = self.now + limit;
         loop {
@@ -110,7 +109,10 @@ impl Fake {
         let leaked = std::mem::take(&mut self.operations.running);
         let mut shutdown = Shutdown::default();
         shutdown.leaked = leaked.values().map(Operation::members).sum();
-        shutdown.settled = (self.operations.counters.completions - before) as usize;
+        // What had completed and was not fetched is taken back as well.
+        self.operations.visible = 0;
+        let told = self.operations.reports.drain(..);
+        shutdown.settled = told.filter(|told| !told.report.more).count();
         self.operations.counters.leaked += shutdown.leaked as u64;
         shutdown
     }
