@@ -17,9 +17,13 @@
     reason = "what tests are made of panics where they fail"
 )]
 
+pub mod both;
 pub mod libc_calls;
 mod on_epoll;
 mod on_fake;
+#[path = "proactor_world.rs"]
+pub mod proactor;
+mod system;
 
 use std::fmt::Debug;
 use std::time::Duration;

@@ -6,10 +6,11 @@
 
 #![allow(unsafe_code)]
 
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::Once;
 
 use linux_event::core::errno::Errno;
-use linux_event::core::sys::RawFd;
+use linux_event::core::sys::{Fd, Linux, RawFd};
 use linux_event::{ExitStatus, Signal, SignalSet};
 
 /// The call's result, or its errno.
@@ -56,6 +57,57 @@ pub fn socketpair() -> (RawFd, RawFd) {
     // SAFETY: INV-CALLS-1.
     done(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()) });
     (ends[0], ends[1])
+}
+
+/// A descriptor of `std`'s as the core has them.
+pub fn to_core(fd: OwnedFd) -> Fd {
+    // SAFETY: the number is open, and its one owner has just given it up.
+    unsafe { Fd::from_raw(Linux, fd.into_raw_fd()) }
+}
+
+/// `fcntl(F_SETFL)`: what would wait is EAGAIN from here on.
+pub fn set_non_blocking(fd: &OwnedFd) {
+    // SAFETY: it takes numbers only.
+    unsafe {
+        let flags = done(libc::fcntl(fd.as_raw_fd(), libc::F_GETFL));
+        done(libc::fcntl(
+            fd.as_raw_fd(),
+            libc::F_SETFL,
+            flags | libc::O_NONBLOCK,
+        ));
+    }
+}
+
+/// A stream socket with a port on this machine at which nobody listens.
+pub fn bound_socket() -> OwnedFd {
+    // SAFETY: it takes numbers only, and the number it gives is owned by nobody else.
+    let socket = unsafe {
+        let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+        OwnedFd::from_raw_fd(done(libc::socket(libc::AF_INET, kind, 0)))
+    };
+    let address = libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: 0,
+        sin_addr: libc::in_addr {
+            s_addr: u32::from(std::net::Ipv4Addr::LOCALHOST).to_be(),
+        },
+        sin_zero: [0; 8],
+    };
+    // SAFETY: INV-CALLS-1: the length is that of `address`.
+    done(unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            (&raw const address).cast(),
+            size_of_val(&address) as libc::socklen_t,
+        )
+    });
+    socket
+}
+
+/// Has SIGPIPE do what it does by default, and not what a Rust program has it do.
+pub fn have_sigpipe_end_the_process() {
+    // SAFETY: the default action runs no code of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
 /// Sends a byte out of band.

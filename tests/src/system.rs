@@ -177,3 +177,65 @@ pub(crate) fn duplicate_at(fd: RawFd, at: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the number is a fresh one, owned by nobody else.
     Ok(unsafe { OwnedFd::from_raw_fd(at) })
 }
+
+/// Has a listening socket queue `backlog` connections, and one more.
+pub(crate) fn listen(socket: &impl AsRawFd, backlog: i32) -> io::Result<()> {
+    // SAFETY: no pointer.
+    done(unsafe { libc::listen(socket.as_raw_fd(), backlog) })
+}
+
+/// A unix stream socket that is not connected.
+pub(crate) fn unix_socket() -> io::Result<OwnedFd> {
+    // SAFETY: no pointer.
+    let raw = unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    done(raw)?;
+    // SAFETY: the number is a fresh one, owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// A folder that goes with all that is in it.
+#[derive(Debug)]
+pub(crate) struct TemporaryFolder(std::path::PathBuf);
+
+impl TemporaryFolder {
+    pub(crate) fn new() -> io::Result<Self> {
+        let name = format!("linux-event-test-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+}
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs `body` in a forked child, which then ends, with 101 if it panicked; goes on meanwhile, and returns its number.
+///
+/// Only for a process that has no other thread in the midst of anything: the child allocates.
+pub(crate) fn fork_and_go_on(body: impl FnOnce()) -> i32 {
+    // SAFETY: the one thread that matters is this one, and glibc's allocator can be used after a fork.
+    let child = unsafe { libc::fork() };
+    done(child).expect("a child");
+    if child == 0 {
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+        // SAFETY: it ends the process, and nothing of the harness runs in it.
+        unsafe { libc::_exit(if ended.is_ok() { 0 } else { 101 }) };
+    }
+    child
+}
+
+/// Waits for a child; its exit code.
+pub(crate) fn reap(child: i32) -> i32 {
+    let mut status = 0;
+    // SAFETY: `status` lives until the call returns.
+    done(unsafe { libc::waitpid(child, &raw mut status, 0) }).expect("a child");
+    assert!(libc::WIFEXITED(status), "it was killed: {status:#x}");
+    libc::WEXITSTATUS(status)
+}

@@ -11,35 +11,43 @@ use linux_event_tests::{
     turn,
 };
 
+/// What asks nothing of descriptors.
+mod of_both_models {
+    use linux_event_tests::both::{LoopOf, finish};
+    use linux_event_tests::{Log, both};
+
+    both! {
+        fn g2_deferred_calls_run_in_the_next_turn_in_order<W>() {
+            let mut event_loop = W::looping(Log::new());
+            event_loop.defer(|l: &mut LoopOf<W, Log>| {
+                l.state.push("first");
+                l.defer(|l| l.state.push("later"));
+            });
+            event_loop.defer(|l| l.state.push("second"));
+            assert!(event_loop.state.is_empty() && event_loop.is_live());
+            event_loop.run_once(None).unwrap();
+            assert_eq!(event_loop.state, ["first", "second"]);
+            event_loop.run().unwrap();
+            assert_eq!(event_loop.state, ["first", "second", "later"]);
+            finish::<W, _>(event_loop);
+        }
+
+        fn g2_stop_and_errors_in_a_deferred_call_keep_the_others<W>() {
+            let mut event_loop = W::looping(Log::new());
+            event_loop.defer(|l: &mut LoopOf<W, Log>| { l.state.push("stops"); l.stop(); });
+            event_loop.defer(|_| Err("fails"));
+            event_loop.defer(|l| l.state.push("last"));
+            event_loop.run().unwrap();
+            assert_eq!(event_loop.state, ["stops"]);
+            assert!(event_loop.run().is_err());
+            event_loop.run().unwrap();
+            assert_eq!(event_loop.state, ["stops", "last"]);
+            finish::<W, _>(event_loop);
+        }
+    }
+}
+
 conformance! {
-    fn g2_deferred_calls_run_in_the_next_turn_in_order<W>() {
-        let mut event_loop = W::looping(Log::new());
-        event_loop.defer(|l: &mut LoopOf<W, Log>| {
-            l.state.push("first");
-            l.defer(|l| l.state.push("later"));
-        });
-        event_loop.defer(|l| l.state.push("second"));
-        assert!(event_loop.state.is_empty() && event_loop.is_live());
-        event_loop.run_once(None).unwrap();
-        assert_eq!(event_loop.state, ["first", "second"]);
-        event_loop.run().unwrap();
-        assert_eq!(event_loop.state, ["first", "second", "later"]);
-        finish::<W, _>(event_loop);
-    }
-
-    fn g2_stop_and_errors_in_a_deferred_call_keep_the_others<W>() {
-        let mut event_loop = W::looping(Log::new());
-        event_loop.defer(|l: &mut LoopOf<W, Log>| { l.state.push("stops"); l.stop(); });
-        event_loop.defer(|_| Err("fails"));
-        event_loop.defer(|l| l.state.push("last"));
-        event_loop.run().unwrap();
-        assert_eq!(event_loop.state, ["stops"]);
-        assert!(event_loop.run().is_err());
-        event_loop.run().unwrap();
-        assert_eq!(event_loop.state, ["stops", "last"]);
-        finish::<W, _>(event_loop);
-    }
-
     fn g2_callbacks_share_the_state<W>() {
         let mut event_loop = W::looping(Log::new());
         let (reader, writer) = W::of(&mut event_loop).pipe();

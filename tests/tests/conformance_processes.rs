@@ -2,7 +2,8 @@
 
 use linux_event::core::errno::Errno;
 use linux_event::{Exit, ExitStatus, Loop, LoopError};
-use linux_event_tests::{LoopOf, Machine, OnFake, conformance, finish, turn};
+use linux_event_tests::both::{LoopOf, finish, turn};
+use linux_event_tests::{Machine, OnFake, both};
 
 type Exits = Vec<Exit>;
 
@@ -17,7 +18,7 @@ fn by(signal: i32) -> ExitStatus {
     }
 }
 
-conformance! {
+both! {
     fn c1_exit_codes_come_once_and_the_child_is_reaped<W>() {
         for code in [0, 1, 42] {
             let mut event_loop = W::looping(Exits::new());

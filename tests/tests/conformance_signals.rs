@@ -1,20 +1,17 @@
 //! S-1 to S-3: signals. Each test raises them at its own thread, after it has subscribed.
 
 use linux_event::{Loop, LoopError, Signal, SignalEvent, SignalSet};
-use linux_event_tests::{
-    Log, LoopOf, Machine, OnEpoll, conformance, finish, libc_calls, run_in, turn,
-};
+use linux_event_tests::both::{LoopOf, World, finish, turn};
+use linux_event_tests::{Log, Machine, OnEpoll, both, libc_calls, run_in};
 
 type Heard = Vec<(&'static str, Signal, u32)>;
 
 /// A callback that notes who heard what.
-fn hear<W: linux_event_tests::World>(
-    who: &'static str,
-) -> impl FnMut(&mut LoopOf<W, Heard>, SignalEvent) + 'static {
+fn hear<W: World>(who: &'static str) -> impl FnMut(&mut LoopOf<W, Heard>, SignalEvent) + 'static {
     move |l, event| l.state.push((who, event.signal, event.count))
 }
 
-conformance! {
+both! {
     fn s1_by_number_by_name_and_in_lists<W>() {
         let mut event_loop = W::looping(Heard::new());
         let subscriptions = [
@@ -200,7 +197,7 @@ conformance! {
     }
 
     fn s3_a_turn_ends_although_every_subscriber_makes_another<W>() {
-        fn again<W: linux_event_tests::World>(l: &mut LoopOf<W, u32>, _: SignalEvent) {
+        fn again<W: World>(l: &mut LoopOf<W, u32>, _: SignalEvent) {
             l.state += 1;
             l.signal("USR1", again::<W>).unwrap();
         }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use linux_event::core::reactor::Event;
 use linux_event::{Instant, LoopError};
-use linux_event_tests::{LONG, Log, LoopOf, MILLI, Machine, conformance, finish, turn};
+use linux_event_tests::both::{LoopOf, World, finish, turn};
+use linux_event_tests::{LONG, Log, MILLI, Machine, both};
 
-conformance! {
+both! {
     fn t1_after_counts_from_now_and_not_from_before_a_busy_callback<W>() {
         let mut event_loop = W::looping(None);
         event_loop.after(Duration::ZERO, |l: &mut LoopOf<W, _>| {
@@ -149,7 +149,7 @@ conformance! {
     }
 
     fn t4_a_turn_ends_although_every_timer_makes_another<W>() {
-        fn again<W: linux_event_tests::World>(l: &mut LoopOf<W, u32>) {
+        fn again<W: World>(l: &mut LoopOf<W, u32>) {
             l.state += 1;
             l.after(Duration::ZERO, again::<W>).unwrap();
         }
@@ -175,23 +175,6 @@ conformance! {
         turn::<W, _>(&mut event_loop);
         assert_eq!(event_loop.state.0, ["first", "third"]);
         finish::<W, _>(event_loop);
-    }
-
-    fn t6_missed_periods_come_as_one_event_with_their_count<W>() {
-        let mut reactor = W::values::<u32>();
-        let first = reactor.read_clock() + MILLI;
-        let timer = reactor.every_from(first, MILLI, 1).unwrap();
-        W::around(&mut reactor).pass(Duration::from_micros(5_500));
-        reactor.wait(None).unwrap();
-        let Some(Event::Timer { timer: fired, deadline, expirations, .. }) = reactor.next() else {
-            panic!("no event")
-        };
-        let periods = reactor.now().since(first).as_nanos() / MILLI.as_nanos() + 1;
-        assert_eq!((fired, deadline, u128::from(expirations)), (timer, first, periods));
-        assert!(expirations >= 5);
-        assert_eq!(reactor.next(), None, "one event");
-        assert_eq!(reactor.deadline(timer), Some(first + MILLI * expirations as u32), "on the grid");
-        assert!(reactor.cancel(timer));
     }
 
     fn t6_the_rate_is_fixed_and_the_timer_armed_before_its_callback<W>() {
@@ -278,42 +261,6 @@ conformance! {
         }
     }
 
-    fn t8_the_deadline_of_a_cancelled_timer_ends_no_wait<W>() {
-        let mut event_loop = W::looping(Log::new());
-        let early = event_loop.after(MILLI * 55, |l| l.state.push("early")).unwrap();
-        let (reader, writer) = W::of(&mut event_loop).pipe();
-        W::of(&mut event_loop).put(writer, b"x");
-        let watcher = event_loop.watch(&reader).edge().on_read(linux_event_tests::note::<W>("read"))
-            .start().unwrap();
-        event_loop.run_once(None).unwrap(); // has set the timerfd, and did not wait
-        event_loop.cancel(watcher);
-        event_loop.cancel(early);
-        let begin = event_loop.read_clock();
-        event_loop.after(MILLI * 80, |l| l.state.push("late")).unwrap();
-        event_loop.run().unwrap();
-        assert_eq!(event_loop.state, ["read", "late"]);
-        assert!(event_loop.read_clock() >= begin + MILLI * 80);
-        assert_eq!(event_loop.stats().waits, 2);
-        finish::<W, _>(event_loop);
-    }
-
-    fn t8_nor_does_it_end_a_callers_timeout<W>() {
-        let mut event_loop = W::looping(());
-        let early = event_loop.after(MILLI * 55, |_| ()).unwrap();
-        let (reader, writer) = W::of(&mut event_loop).pipe();
-        W::of(&mut event_loop).put(writer, b"x");
-        let watcher = event_loop.watch(&reader).edge().on_read(|_, _, _| ()).start().unwrap();
-        event_loop.run_once(None).unwrap();
-        event_loop.cancel(watcher);
-        event_loop.cancel(early);
-        let late = event_loop.after(LONG, |_| ()).unwrap();
-        let begin = event_loop.read_clock();
-        event_loop.run_once(Some(MILLI * 70)).unwrap();
-        assert!(event_loop.read_clock() >= begin + MILLI * 70);
-        event_loop.cancel(late);
-        finish::<W, _>(event_loop);
-    }
-
     fn t8_ten_thousand_timers_all_fire_in_order<W>() {
         let mut event_loop = W::looping((0, Instant::ZERO));
         let now = event_loop.read_clock();
@@ -327,5 +274,68 @@ conformance! {
         event_loop.run().unwrap();
         assert_eq!(event_loop.state.0, 10_000);
         finish::<W, _>(event_loop);
+    }
+}
+
+/// What only the reactor has: descriptors that are watched, and events as values.
+mod of_the_reactor {
+    use std::time::Duration;
+
+    use linux_event::core::reactor::Event;
+    use linux_event_tests::{LONG, Log, MILLI, Machine, conformance, finish};
+
+    conformance! {
+        fn t6_missed_periods_come_as_one_event_with_their_count<W>() {
+            let mut reactor = W::values::<u32>();
+            let first = reactor.read_clock() + MILLI;
+            let timer = reactor.every_from(first, MILLI, 1).unwrap();
+            W::around(&mut reactor).pass(Duration::from_micros(5_500));
+            reactor.wait(None).unwrap();
+            let Some(Event::Timer { timer: fired, deadline, expirations, .. }) = reactor.next() else {
+                panic!("no event")
+            };
+            let periods = reactor.now().since(first).as_nanos() / MILLI.as_nanos() + 1;
+            assert_eq!((fired, deadline, u128::from(expirations)), (timer, first, periods));
+            assert!(expirations >= 5);
+            assert_eq!(reactor.next(), None, "one event");
+            assert_eq!(reactor.deadline(timer), Some(first + MILLI * expirations as u32), "on the grid");
+            assert!(reactor.cancel(timer));
+        }
+
+        fn t8_the_deadline_of_a_cancelled_timer_ends_no_wait<W>() {
+            let mut event_loop = W::looping(Log::new());
+            let early = event_loop.after(MILLI * 55, |l| l.state.push("early")).unwrap();
+            let (reader, writer) = W::of(&mut event_loop).pipe();
+            W::of(&mut event_loop).put(writer, b"x");
+            let watcher = event_loop.watch(&reader).edge().on_read(linux_event_tests::note::<W>("read"))
+                .start().unwrap();
+            event_loop.run_once(None).unwrap(); // has set the timerfd, and did not wait
+            event_loop.cancel(watcher);
+            event_loop.cancel(early);
+            let begin = event_loop.read_clock();
+            event_loop.after(MILLI * 80, |l| l.state.push("late")).unwrap();
+            event_loop.run().unwrap();
+            assert_eq!(event_loop.state, ["read", "late"]);
+            assert!(event_loop.read_clock() >= begin + MILLI * 80);
+            assert_eq!(event_loop.stats().waits, 2);
+            finish::<W, _>(event_loop);
+        }
+
+        fn t8_nor_does_it_end_a_callers_timeout<W>() {
+            let mut event_loop = W::looping(());
+            let early = event_loop.after(MILLI * 55, |_| ()).unwrap();
+            let (reader, writer) = W::of(&mut event_loop).pipe();
+            W::of(&mut event_loop).put(writer, b"x");
+            let watcher = event_loop.watch(&reader).edge().on_read(|_, _, _| ()).start().unwrap();
+            event_loop.run_once(None).unwrap();
+            event_loop.cancel(watcher);
+            event_loop.cancel(early);
+            let late = event_loop.after(LONG, |_| ()).unwrap();
+            let begin = event_loop.read_clock();
+            event_loop.run_once(Some(MILLI * 70)).unwrap();
+            assert!(event_loop.read_clock() >= begin + MILLI * 70);
+            event_loop.cancel(late);
+            finish::<W, _>(event_loop);
+        }
     }
 }

@@ -4,7 +4,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread;
 
 use linux_event::{LoopError, SendError, Waker};
-use linux_event_tests::{LONG, Log, LoopOf, World, conformance, finish, panic_quietly, turn};
+use linux_event_tests::both::{LoopOf, World, finish, turn};
+use linux_event_tests::{LONG, Log, both, panic_quietly};
 
 /// Runs `work` in another thread, and the loop beside it; where time is virtual, after it.
 fn beside<W: World, S>(event_loop: &mut LoopOf<W, S>, work: impl FnOnce() + Send + 'static) {
@@ -18,7 +19,7 @@ fn beside<W: World, S>(event_loop: &mut LoopOf<W, S>, work: impl FnOnce() + Send
     }
 }
 
-conformance! {
+both! {
     fn w1_wakes_come_as_one_event_with_their_count<W>() {
         let mut event_loop = W::looping(Vec::new());
         event_loop.on_wake(|l: &mut LoopOf<W, Vec<u64>>, count| l.state.push(count));
@@ -65,9 +66,9 @@ conformance! {
 
     /// The loop is about to wait again when the next wake comes: each must end a wait.
     fn w1_a_wake_that_meets_the_loop_going_to_wait_is_not_lost<W>() {
-        let mut event_loop = W::looping((0_u64, None));
+        let mut event_loop = W::looping((0_u64, None, Vec::new()));
         event_loop.state.1 = Some(event_loop.waker().unwrap());
-        event_loop.on_wake(|l: &mut LoopOf<W, (u64, Option<Waker>)>, count| {
+        event_loop.on_wake(|l: &mut LoopOf<W, (u64, Option<Waker>, Vec<_>)>, count| {
             l.state.0 += count;
             if l.state.0 >= 1_000 {
                 l.state.1 = None;
@@ -78,12 +79,15 @@ conformance! {
                 waker.wake();
             } else {
                 let waker = waker.clone();
-                thread::spawn(move || waker.wake());
+                l.state.2.push(thread::spawn(move || waker.wake()));
             }
         });
         event_loop.state.1.as_ref().unwrap().wake();
         event_loop.run().unwrap();
         assert_eq!(event_loop.state.0, 1_000);
+        for thread in std::mem::take(&mut event_loop.state.2) {
+            thread.join().unwrap();
+        }
         finish::<W, _>(event_loop);
     }
 

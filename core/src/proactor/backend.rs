@@ -1,7 +1,7 @@
 //! The contract between the proactor engine and what performs operations.
 //!
 //! **What.** A [`Backend`] takes requests, hands them to its kernel, and hands out what came of them. It owns the buffers
-//! meanwhile. For time, signals, wakeups and processes it is a [`reactor::Backend`](crate::reactor::Backend) too, and the
+//! meanwhile. For time, signals, wakeups and processes it is a [`reactor::Backend`] too, and the
 //! same engine as the reactor's drives it. [`Uring`](super::Uring) is one; the fake of the std-shim is another.
 //!
 //! **Invariants.** *INV-PBACKEND-1*: a backend is a safe trait. Whatever one answers, however false, the engine stays
@@ -127,7 +127,8 @@ pub struct Counters {
 
 /// What a proactor asks of the mechanism below it. See the [module](self).
 ///
-/// For a forked child ([`is_owner`](reactor::Backend::is_owner) is false) nothing else is called.
+/// In a forked child ([`is_owner`](reactor::Backend::is_owner) is false) whatever would touch what is shared with the parent is
+/// refused with [`Error::Forked`], by the backend itself, and [`pop`](Self::pop) finds nothing (G-1).
 pub trait Backend: reactor::Backend {
     /// What operations own while they are under way.
     type Buf: fmt::Debug + 'static;
@@ -273,7 +274,7 @@ pub trait Backend: reactor::Backend {
     /// Cancels everything and waits until the kernel has let go of it, `limit` at most. What is left is leaked (P-6).
     ///
     /// Nothing is pushed afterwards, and the descriptors of operations may be closed: whatever was queued has been handed
-    /// to the kernel by then, or never is.
+    /// to the kernel by then, or never is. Called again, it waits no more.
     fn shut_down(&mut self, limit: Duration) -> Shutdown;
 
     /// What there was so far.

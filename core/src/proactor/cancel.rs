@@ -112,22 +112,28 @@ where
     }
 
     /// Asks for the end of everything in flight on `target`; returns how much that is (P-4).
+    ///
+    /// A splice is found by where it writes to, and by where it reads from if that is an adopted file.
     pub fn cancel_on(&mut self, target: impl Into<Target>) -> usize {
         if !self.is_owner() {
             return 0;
         }
         let target = target.into();
-        let target = match target.0 {
+        // A splice works on a second file, which its key does not tell.
+        let (target, file) = match target.0 {
             Place::File(file) => match self.descriptor(file) {
-                Some(fd) => Target(Place::Number(crate::sys::AsRawFd::as_raw_fd(fd))),
+                Some(fd) => (
+                    Target(Place::Number(crate::sys::AsRawFd::as_raw_fd(fd))),
+                    file.handle().index() + 1,
+                ),
                 None => return 0,
             },
-            _ => target,
+            _ => (target, u32::MAX),
         };
         match key(target) {
             NO_KEY => 0,
-            key => self.cancel_where(|code, other| {
-                other == key && !matches!(code, Code::WaitId | Code::Close)
+            key => self.cancel_where(|code, other, second| {
+                (other == key || second == file) && !matches!(code, Code::WaitId | Code::Close)
             }),
         }
     }
@@ -137,16 +143,19 @@ where
         if !self.is_owner() {
             return 0;
         }
-        self.cancel_where(|_, _| true)
+        self.cancel_where(|_, _, _| true)
     }
 
-    fn cancel_where(&mut self, matches: impl Fn(Code, i32) -> bool) -> usize {
+    /// `matches` is told an operation's code, its key, and index + 1 of its second file.
+    fn cancel_where(&mut self, matches: impl Fn(Code, i32, u32) -> bool) -> usize {
         let mut count = 0;
         for index in 0..self.tables().operations.high_water() {
-            let tables = self.tables();
-            if let Some((handle, entry)) = tables.operations.at(index)
-                && matches(entry.code, tables.keys[index as usize])
-            {
+            let tables = self.tables_ref();
+            let Some((handle, entry)) = tables.operations.at(index) else {
+                continue;
+            };
+            let second = self.tangle(handle, entry.state).second;
+            if matches(entry.code, tables.keys[index as usize], second) {
                 count += 1;
                 if !entry.state.contains(State::CANCELLED) {
                     self.cancel_operation(handle);

@@ -269,9 +269,6 @@ where
         data: D,
         previous: u32,
     ) -> Result<Handle, Error> {
-        if !self.is_owner() {
-            return Err(Error::Forked);
-        }
         let mut entry = Entry {
             state: State::empty(),
             code: request.code,
@@ -592,10 +589,6 @@ where
     pub fn step(&mut self) -> Step<D, B> {
         if self.base.pending.intersects(Pending::DELIVER) {
             return Step::Other(Other::PENDING);
-        }
-        // A child that was forked in the middle of a turn has none of its parent's memory (G-1).
-        if !self.is_owner() {
-            return Step::End;
         }
         loop {
             match self.base.backend.pop() {

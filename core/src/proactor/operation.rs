@@ -530,7 +530,7 @@ pub mod op {
     builders! {
         /// See [`nop`].
         Nop {}
-        /// See [`read`] and [`write`].
+        /// See [`read`](read()) and [`write`](write()).
         Transfer {
             /// At `offset` bytes from the file's start; without it at the current position, which moves.
             #[inline(always)]

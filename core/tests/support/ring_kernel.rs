@@ -381,11 +381,10 @@ impl State {
             19 => {
                 self.closed.insert(sqe.user_data);
                 if sqe.file_index == 0 {
-                    assert!(
-                        self.open.remove(&sqe.fd).is_some(),
-                        "{} is not open",
-                        sqe.fd
-                    );
+                    // As in `Kernel::close` below.
+                    let told_twice = hostile && sqe.fd <= self.next_fd;
+                    let was = self.open.remove(&sqe.fd);
+                    assert!(was.is_some() || told_twice, "{} is not open", sqe.fd);
                 }
                 (0, 0)
             }
@@ -636,7 +635,9 @@ unsafe impl Kernel for Sim {
     unsafe fn close(&self, fd: RawFd) {
         let mut state = self.world.state.borrow_mut();
         let was = state.open.remove(&fd);
-        assert!(was.is_some(), "{fd} is not open");
+        // Memory that moves back and forth tells of a descriptor twice, and whoever believes it closes it twice.
+        let told_twice = self.manners.hostile && fd <= state.next_fd;
+        assert!(was.is_some() || told_twice, "{fd} is not open");
         if was == Some("ring") && self.world.epoch.get() == 1 {
             state.ring = None;
         }

@@ -60,6 +60,10 @@ pub(super) mod kind {
 pub(super) const HAS_BUFFER: u8 = 1;
 /// A slot's `state`: its result may be larger than its buffer (`MSG_TRUNC`).
 pub(super) const TRUNCATES: u8 = 2;
+/// A slot's `state`: its result was told, and only its buffer is out.
+pub(super) const TOLD: u8 = 4;
+/// A slot's `state`: a request to cancel it has to be made again.
+pub(super) const MISSED: u8 = 8;
 
 /// An operation.
 #[derive(Debug)]
@@ -76,6 +80,8 @@ pub(super) struct Slot {
     pub(super) state: u8,
     /// How many vectors.
     pub(super) vectors: u8,
+    /// How often the request to cancel it was made again.
+    pub(super) tries: u8,
 }
 
 const _: () = assert!(size_of::<Slot>() == 48);

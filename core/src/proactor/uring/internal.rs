@@ -90,7 +90,7 @@ where
     /// kernel writes to from the first call on.
     #[doc(alias = "IORING_REGISTER_EVENTFD")]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        if self.capabilities.flags & linux::IORING_SETUP_DEFER_TASKRUN == 0 {
+        if self.capabilities.flags & linux::IORING_SETUP_DEFER_TASKRUN == 0 || !self.is_owners() {
             return self.fd.borrow();
         }
         if let Some(eventfd) = self.internal.embedding.get() {
@@ -190,6 +190,10 @@ where
         if handle.is(Tag::Control) {
             if handle == CONTROL_CANCEL_ALL && cqe.result == -Errno::EINVAL.raw() {
                 self.internal.cancels_one_by_one = true;
+            }
+            if cqe.result == -Errno::ENOENT.raw() {
+                let token = Handle::new(handle.index(), Tag::Operation, handle.generation());
+                self.cancel_not_found(token);
             }
             return None;
         }

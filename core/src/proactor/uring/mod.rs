@@ -87,6 +87,8 @@ bitflags::bitflags! {
         const LOST = 16;
         /// To ask for a while before a wait blocks.
         const BUSY_POLL = 32;
+        /// Requests to cancel that could not be made again.
+        const MISSED = 64;
     }
 }
 
@@ -290,6 +292,12 @@ where
         &self.capabilities
     }
 
+    /// Whether this process made the ring (G-1).
+    #[inline(always)]
+    fn is_owners(&self) -> bool {
+        self.kernel.is_process(self.epoch)
+    }
+
     /// How many operations the kernel has, or will have with the next flush.
     pub fn in_flight(&self) -> usize {
         self.in_flight as usize
@@ -392,27 +400,45 @@ where
     }
 
     fn provide(&mut self, count: u16, size: u32) -> Result<Group, Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked);
+        }
         self.groups
             .provide(&self.kernel, self.fd.borrow(), count, size)
     }
 
     fn withdraw(&mut self, group: Group) -> Result<(), Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked);
+        }
         self.groups.withdraw(&self.kernel, self.fd.borrow(), group)
     }
 
     fn register_files(&mut self, count: u32) -> Result<(), Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked);
+        }
         self.files.register(&self.kernel, self.fd.borrow(), count)
     }
 
     fn install(&mut self, fd: &Fd<K>) -> Result<FixedFile, Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked);
+        }
         self.files.install(&self.kernel, self.fd.borrow(), fd)
     }
 
     fn uninstall(&mut self, slot: FixedFile) -> Result<(), Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked);
+        }
         self.files.uninstall(&self.kernel, self.fd.borrow(), slot)
     }
 
     fn register_buffers(&mut self, buffers: Vectors<Buf>) -> Result<(), (Error, Vectors<Buf>)> {
+        if !self.is_owners() {
+            return Err((Error::Forked, buffers));
+        }
         self.buffers
             .register(&self.kernel, self.fd.borrow(), buffers)
     }
@@ -422,6 +448,9 @@ where
     }
 
     fn unregister_buffers(&mut self) -> Result<Vectors<Buf>, Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked);
+        }
         self.buffers.unregister(&self.kernel, self.fd.borrow())
     }
 

@@ -13,7 +13,7 @@ use core::ops::Deref;
 use linux_raw_sys::general;
 use linux_raw_sys::io_uring as linux;
 
-use super::arena::{ADDRESS_MAX, HAS_BUFFER, Slot, TRUNCATES, kind};
+use super::arena::{ADDRESS_MAX, HAS_BUFFER, Slot, TOLD, TRUNCATES, kind};
 use super::buf_ring::Lease;
 use super::sqe::opcode;
 use super::{Held, Uring};
@@ -41,6 +41,10 @@ where
     /// See [`Backend::pop`](super::Backend::pop).
     #[inline(always)]
     pub(super) fn pop_next(&mut self) -> Option<Popped<Buf, Lease<K>>> {
+        // The rings are not there in a forked child, and somebody else's memory may be (G-1).
+        if !self.is_owners() {
+            return None;
+        }
         if !self.held.is_empty() {
             self.drop_held();
         }
@@ -135,6 +139,7 @@ where
             kind::ZERO_COPY => {
                 if let Some(slot) = self.arena.find(cqe.user_data) {
                     slot.lent = cqe.result as u32;
+                    slot.state |= TOLD;
                 }
                 Carried::Nothing
             }

@@ -23,6 +23,7 @@ use crate::errno::Errno;
 use crate::error::{Call, Error};
 use crate::place::Zeroed;
 use crate::sys::ring::{Cqe, Probe, ResourceUpdate, RingParams, Sqe};
+use crate::sys::uapi::EpollEvent;
 use crate::sys::{AsRawFd, Fd, Kernel};
 
 /// What the proactor is built on: without these there is none.
@@ -160,7 +161,12 @@ struct Wish {
     flags: u32,
     entries: u32,
     cq_entries: u32,
+    /// How many times more a ring that would fit is waited for.
+    patience: u32,
 }
+
+/// Rounds of waiting for memory: a fifth of a second in all.
+const PATIENCE: u32 = 40;
 
 impl Wish {
     fn new(options: &Options, lent: Option<&LentRing>) -> Result<Self, Error> {
@@ -188,11 +194,13 @@ impl Wish {
                 flags: flags | linux::IORING_SETUP_NO_MMAP,
                 entries: lent.entries,
                 cq_entries: lent.cq_entries,
+                patience: PATIENCE,
             },
             None => Self {
                 flags,
                 entries,
                 cq_entries,
+                patience: PATIENCE,
             },
         })
     }
@@ -342,6 +350,7 @@ fn refused<K: Kernel>(
             capabilities.step_down(Part::OwnMemory, errno);
             Ok(())
         }
+        Errno::ENOMEM if may_come_free(kernel, wish) => Ok(()),
         Errno::ENOMEM => {
             if !wish.halve() {
                 return Err(Error::LockedMemory {
@@ -367,6 +376,27 @@ fn refused<K: Kernel>(
         }
         errno => Err(Error::from_call(Call::IoUringSetup, errno)),
     }
+}
+
+/// Whether memory that was locked may have come free meanwhile: waits for it a little.
+///
+/// The kernel takes a ring apart some 30 ms after it was closed, and counts its memory until then. So a ring that would fit
+/// into the limit, and does not, may have to wait for another one that is gone.
+#[cold]
+fn may_come_free<K: Kernel>(kernel: &K, wish: &mut Wish) -> bool {
+    const ROUND_MS: i32 = 5;
+    let fits = kernel
+        .lockable_memory()
+        .is_some_and(|limit| wish.bytes() as u64 <= limit);
+    if !fits || wish.patience == 0 {
+        return false;
+    }
+    wish.patience -= 1;
+    // A wait for nothing. What the kernel has to do in this thread may end it early.
+    kernel.epoll_create().is_ok_and(|epoll| {
+        let waited = kernel.epoll_wait(epoll.borrow(), &mut [EpollEvent::EMPTY], ROUND_MS);
+        matches!(waited, Ok(_) | Err(Errno::EINTR))
+    })
 }
 
 /// The memory of both queues, and of the submissions.

@@ -13,9 +13,9 @@ use core::ptr;
 use linux_raw_sys::io_uring as linux;
 use linux_raw_sys::io_uring::io_uring_op as op;
 
-use super::arena::{ADDRESS_MAX, HAS_BUFFER, TRUNCATES, kind};
+use super::arena::{ADDRESS_MAX, HAS_BUFFER, MISSED, TOLD, TRUNCATES, kind};
 use super::sqe::{TRANSFER_MAX, link_flag, opcode, settling, truncates, write_name};
-use super::{CONTROL_CANCEL, Due, Uring, is_linked};
+use super::{Due, Uring, is_linked};
 use crate::error::Error;
 use crate::handle::{Handle, Tag};
 use crate::proactor::buffer::IoBuf;
@@ -45,6 +45,9 @@ where
         token: Handle,
         mut request: Request<Buf>,
     ) -> Result<(), Refused<Buf>> {
+        if !self.is_owners() {
+            return Err(refuse(Error::Forked, request.buffer));
+        }
         let entries = 1 + u32::from(request.timeout.is_some());
         if !self.ring.has_room(entries)
             && let Err(error) = self.make_room_now(entries as usize)
@@ -241,6 +244,9 @@ where
         request: &Request<Buf>,
         buffers: usize,
     ) -> Result<(), Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked);
+        }
         let is_vectored = matches!(
             request.code,
             Code::ReadVectored | Code::WriteVectored | Code::RecvMessage | Code::SendMessage
@@ -270,6 +276,9 @@ where
         fd: Fd<K>,
         link: Link,
     ) -> Result<(), (Error, Fd<K>)> {
+        if !self.is_owners() {
+            return Err((Error::Forked, fd));
+        }
         if !self.ring.has_room(1)
             && let Err(error) = self.make_room_now(1)
         {
@@ -299,11 +308,62 @@ where
         if !token.is(Tag::Operation) {
             return Err(Error::Invalid("the token is no operation's"));
         }
+        if let Some(slot) = self.arena.find(token.raw()) {
+            slot.tries = 0;
+        }
         self.cancel_word(token.raw())
+    }
+
+    /// The kernel did not find what it was to cancel. If that is not over, it is a member of a chain that has not started,
+    /// though the one before it is over: a kernel starts it with the next call, after it has looked for it. So it is asked
+    /// again (P-4). What a kernel can't find for another reason, such as a read that a disk is at, is not asked for ever.
+    #[cold]
+    pub(super) fn cancel_not_found(&mut self, token: Handle) {
+        let Some(slot) = self.arena.find(token.raw()) else {
+            return;
+        };
+        if slot.kind == kind::VACANT || slot.state & TOLD != 0 || slot.tries == u8::MAX {
+            return;
+        }
+        slot.tries += 1;
+        if self.cancel_word(token.raw()).is_err()
+            && let Some(slot) = self.arena.find(token.raw())
+        {
+            slot.state |= MISSED;
+            self.due |= Due::MISSED;
+        }
+    }
+
+    /// Asks for what could not be asked for again.
+    #[cold]
+    pub(super) fn cancel_missed(&mut self) {
+        self.due -= Due::MISSED;
+        for index in 0..self.arena.capacity() {
+            let token = match self.arena.at(index) {
+                Some(slot) if slot.state & MISSED != 0 => {
+                    slot.state &= !MISSED;
+                    if slot.kind == kind::VACANT {
+                        continue;
+                    }
+                    slot.token
+                }
+                _ => continue,
+            };
+            if self.cancel_word(token).is_err() {
+                if let Some(slot) = self.arena.find(token) {
+                    slot.state |= MISSED;
+                }
+                self.due |= Due::MISSED;
+                return;
+            }
+        }
     }
 
     /// Asks the kernel to cancel what has this word.
     pub(super) fn cancel_word(&mut self, word: u64) -> Result<(), Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked);
+        }
         if !self.ring.has_room(1) {
             self.make_room_now(1)?;
         }
@@ -311,7 +371,7 @@ where
             opcode: op::IORING_OP_ASYNC_CANCEL as u8,
             fd: super::NO_FD,
             address: ptr::without_provenance_mut(word as usize),
-            user_data: CONTROL_CANCEL.raw(),
+            user_data: cancel_word_of(word),
             ..Sqe::EMPTY
         });
         Ok(())
@@ -325,6 +385,9 @@ where
         word: u64,
         multi: bool,
     ) -> Result<(), Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked);
+        }
         if !self.ring.has_room(1) {
             self.make_room_now(1)?;
         }
@@ -346,6 +409,16 @@ where
     /// Whether the ring is given up.
     pub(super) fn is_lost(&self) -> bool {
         self.due.contains(Due::LOST)
+    }
+}
+
+/// The word of a request to cancel what has `word`: it says for whom it was made.
+fn cancel_word_of(word: u64) -> u64 {
+    match Handle::from_raw(word) {
+        Some(handle) if handle.is(Tag::Operation) => {
+            Handle::new(handle.index(), Tag::Control, handle.generation()).raw()
+        }
+        _ => super::CONTROL_CANCEL.raw(),
     }
 }
 

@@ -94,6 +94,9 @@ where
     #[cold]
     #[inline(never)]
     pub(super) fn flush_queue(&mut self) -> Result<(), Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked);
+        }
         if self.due.contains(Due::LOST) {
             return Err(Error::CompletionsLost);
         }
@@ -162,6 +165,9 @@ where
     #[cold]
     #[inline(never)]
     pub(super) fn make_room_now(&mut self, entries: usize) -> Result<(), Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked);
+        }
         if self.due.contains(Due::LOST) {
             return Err(Error::CompletionsLost);
         }
@@ -186,6 +192,9 @@ where
         deadline: Option<Instant>,
         timeout: Option<Duration>,
     ) -> Result<(), Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked);
+        }
         if !self.due.is_empty() {
             self.prepare_wait()?;
         }
@@ -236,6 +245,9 @@ where
             return Err(Error::CompletionsLost);
         }
         self.arm_polls();
+        if self.due.contains(Due::MISSED) {
+            self.cancel_missed();
+        }
         if self.due.contains(Due::OVERFLOW) {
             self.flush_overflow();
         }

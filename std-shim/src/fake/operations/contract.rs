@@ -84,7 +84,6 @@ impl Fake {
 
     /// Ends everything that can be ended by a kernel that is asked to, until `limit` has passed.
     fn end_operations(&mut self, limit: Duration) -> Shutdown {
-        let before = self.operations.counters.completions;
         self.take_queue();
         let end = self.now + limit;
         loop {
@@ -110,7 +109,10 @@ impl Fake {
         let leaked = std::mem::take(&mut self.operations.running);
         let mut shutdown = Shutdown::default();
         shutdown.leaked = leaked.values().map(Operation::members).sum();
-        shutdown.settled = (self.operations.counters.completions - before) as usize;
+        // What had completed and was not fetched is taken back as well.
+        self.operations.visible = 0;
+        let told = self.operations.reports.drain(..);
+        shutdown.settled = told.filter(|told| !told.report.more).count();
         self.operations.counters.leaked += shutdown.leaked as u64;
         shutdown
     }
@@ -132,6 +134,12 @@ impl Backend for Fake {
     }
 
     fn push(&mut self, token: Handle, request: Request<Buffer>) -> Result<(), Refused<Buffer>> {
+        if !self.is_owner {
+            return Err(Refused {
+                error: Error::Forked,
+                buffer: request.buffer,
+            });
+        }
         self.touch("push");
         if let Err(error) = self.admit(&request, token) {
             let buffer = request.buffer;
@@ -146,6 +154,9 @@ impl Backend for Fake {
         token: Handle,
         request: VectoredRequest<Buffer>,
     ) -> Result<(), (Error, Vectors<Buffer>)> {
+        if !self.is_owner {
+            return Err((Error::Forked, request.buffers));
+        }
         self.touch("push_vectored");
         let VectoredRequest { request, buffers } = request;
         if let Err(error) = self.admit(&request, token) {
@@ -161,6 +172,9 @@ impl Backend for Fake {
         fd: FakeOwned,
         link: Link,
     ) -> Result<(), (Error, FakeOwned)> {
+        if !self.is_owner {
+            return Err((Error::Forked, fd));
+        }
         self.touch("push_close");
         let request = Request::close_nothing(link);
         if let Err(error) = self.admit(&request, token) {
@@ -171,11 +185,17 @@ impl Backend for Fake {
     }
 
     fn make_room(&mut self, entries: usize) -> Result<(), Error> {
+        if !self.is_owner {
+            return Err(Error::Forked);
+        }
         self.touch("make_room");
         self.make_entries(entries)
     }
 
     fn cancel(&mut self, token: Handle) -> Result<(), Error> {
+        if !self.is_owner {
+            return Err(Error::Forked);
+        }
         self.touch("cancel");
         if let Some(error) = self.operations.cancel_refusals.pop_front() {
             return Err(error);
@@ -186,11 +206,17 @@ impl Backend for Fake {
     }
 
     fn flush(&mut self) -> Result<(), Error> {
+        if !self.is_owner {
+            return Err(Error::Forked);
+        }
         self.touch("flush");
         self.flush_queue()
     }
 
     fn pop(&mut self) -> Option<Popped<Buffer, FakeLease>> {
+        if !self.is_owner {
+            return None;
+        }
         self.operations.descriptor = None;
         self.operations.popped_vectors.clear();
         if let Some(report) = self.batch.pop_front() {
