@@ -211,6 +211,7 @@ enum Step {
 }
 
 /// One direction of a connection: what the callback of its operations has captured.
+#[derive(Clone, Copy)]
 struct Direction {
     pair: Pair,
     from: File,
@@ -231,21 +232,22 @@ impl Direction {
             pipe_writer: proxy.adopt(writer)?,
             step: Step::Wait,
         };
-        proxy.poll(from, PollEvents::IN, move |proxy, done| {
-            direction.advance(proxy, &done)
-        })?;
+        let waiting = proxy.poll(from, PollEvents::IN, move |proxy, done| {
+            direction.advance(proxy, &done);
+        });
+        if waiting.is_err() {
+            direction.close_pipe(proxy);
+        }
+        waiting?;
         Ok(())
     }
 
     /// Submits the step after the one that is done, with the same callback.
-    fn advance(&mut self, proxy: &mut Proxy, done: &Completion) -> Result<(), linux_event::Error> {
+    fn advance(&mut self, proxy: &mut Proxy, done: &Completion) {
         self.step = match (self.step, done.outcome()) {
             // Whether it is data, the end or an error, the splice will say.
             (Step::Wait, Ok(_)) => Step::Fill,
-            (Step::Fill, Ok(0)) => {
-                self.end(proxy);
-                return Ok(());
-            }
+            (Step::Fill, Ok(0)) => return self.end(proxy),
             (Step::Fill, Ok(count)) => Step::Drain(count),
             (Step::Drain(bytes), Ok(count)) => {
                 proxy.state.bytes += u64::from(count);
@@ -255,18 +257,22 @@ impl Direction {
                     left => Step::Drain(left),
                 }
             }
-            (_, Err(_)) => {
-                self.close_pipe(proxy);
-                fail(proxy, self.pair.client, Some(self.pair.upstream));
-                return Ok(());
-            }
+            (_, Err(_)) => return self.fail(proxy),
         };
-        match self.step {
-            Step::Wait => proxy.again(op::poll(self.from, PollEvents::IN))?,
-            Step::Fill => proxy.again(op::splice(self.from, self.pipe_writer, PIPE_BYTES))?,
-            Step::Drain(bytes) => proxy.again(op::splice(self.pipe_reader, self.to, bytes))?,
+        let next = match self.step {
+            Step::Wait => proxy.again(op::poll(self.from, PollEvents::IN)),
+            Step::Fill => proxy.again(op::splice(self.from, self.pipe_writer, PIPE_BYTES)),
+            Step::Drain(bytes) => proxy.again(op::splice(self.pipe_reader, self.to, bytes)),
         };
-        Ok(())
+        // It is refused if the other direction has failed meanwhile, and closed the sockets.
+        if next.is_err() {
+            self.fail(proxy);
+        }
+    }
+
+    fn fail(&self, proxy: &mut Proxy) {
+        self.close_pipe(proxy);
+        fail(proxy, self.pair.client, Some(self.pair.upstream));
     }
 
     /// Nothing more comes in this direction. The second one to end closes the sockets.
