@@ -278,7 +278,11 @@ fn g1_a_lease_in_the_child_gives_nothing_back() {
         assert!(!ring.contains(recv));
         drop((lease, done));
         ring.start(op::recv(file, Counted::with_room(64)), 3);
-        assert_eq!(results(&ring.settle()), [(3, 16)], "what had no room before");
+        assert_eq!(
+            results(&ring.settle()),
+            [(3, 16)],
+            "what had no room before"
+        );
         // What parent and kernel share is shared still: buffers go round, and their content is seen.
         for round in 0..20u8 {
             ring.start(op::recv_multi(file, group), 2);

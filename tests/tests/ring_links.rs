@@ -445,3 +445,33 @@ fn p15_a_chain_closes_its_file_whether_it_breaks_or_not() {
         },
     );
 }
+
+/// A file that a chain will close can be cancelled on until then, and it is this file's operations that are.
+#[test]
+fn p4_what_works_on_a_file_that_a_chain_closes_can_be_cancelled_by_the_file() {
+    const NAME: &str = "p4_what_works_on_a_file_that_a_chain_closes_can_be_cancelled_by_the_file";
+    in_balance(NAME, || {
+        for flushed in [false, true] {
+            let mut ring: Ring<16> = ring::ring();
+            let (ours, mut peer) = UnixStream::pair().unwrap();
+            let ours = ring.take_in(ours);
+            let (other, _other_peer) = UnixStream::pair().unwrap();
+            let other = ring.take_in(other);
+            ring.start(waits(other), 9);
+            let chain = [(waits(ours).link().into(), 0), (op::close(ours).into(), 1)];
+            ring.submit_chain(chain).expect("a chain");
+            if flushed {
+                assert!(ring.turn_within(Duration::ZERO).is_empty());
+            }
+            assert_eq!(ring.cancel_on(ours), 1);
+            let mut done = Vec::new();
+            while ring.operations() > 1 {
+                done.extend(ring.turn());
+            }
+            assert_eq!(sorted(&done), [(0, CANCELLED), (1, CANCELLED)]);
+            assert_eq!(peer.read(&mut [0]).unwrap(), 0, "closed all the same");
+            assert_eq!((ring.cancel_on(ours), ring.cancel_on(other)), (0, 1));
+            assert_eq!(results(&ring.settle()), [(9, CANCELLED)]);
+        }
+    });
+}

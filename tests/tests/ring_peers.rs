@@ -535,6 +535,13 @@ fn p11_an_accepted_descriptor_is_owned_and_its_peer_is_known() {
                     ring.cancel(next);
                     ring.settle();
                     assert_eq!(ring.address(next), None, "there was no peer");
+                    let last = ring.start(op::accept(file), round);
+                    let client = TcpStream::connect(address).unwrap();
+                    ring.settle();
+                    let theirs = client.local_addr().unwrap();
+                    let known = [op, next, last].map(|op| ring.address(op));
+                    assert_eq!(known, [None, None, Some(theirs)], "each its own");
+                    system::reset_on_close(&client).unwrap();
                 }
                 drop(ring.release(file).unwrap());
             }

@@ -14,6 +14,7 @@ use core::borrow::BorrowMut;
 use super::backend::Backend;
 use super::engine::Proactor;
 use super::operation::{Code, Place, Target};
+use super::slots::Entry;
 use super::storage::{NO_KEY, State, Storage, key};
 use crate::handle::{Handle, Op};
 
@@ -119,23 +120,20 @@ where
             return 0;
         }
         let target = target.into();
-        // A splice works on a second file, which its key does not tell.
-        let (target, file) = match target.0 {
-            Place::File(file) => match self.descriptor(file) {
-                Some(fd) => (
-                    Target(Place::Number(crate::sys::AsRawFd::as_raw_fd(fd))),
-                    file.handle().index() + 1,
-                ),
+        // A splice works on a second file, which its key does not tell; and a file that the end of a chain closes may have
+        // lost its number to another one already.
+        let (key, file) = match target.0 {
+            Place::File(file) => match self.tables().files.get(file.handle()) {
+                Some(open) if open.fd.is_some() => (open.number, file.handle().index() + 1),
+                Some(_) => (NO_KEY, file.handle().index() + 1),
                 None => return 0,
             },
-            _ => (target, u32::MAX),
+            _ => (key(target), u32::MAX),
         };
-        match key(target) {
-            NO_KEY => 0,
-            key => self.cancel_where(|code, other, second| {
-                (other == key || second == file) && !matches!(code, Code::WaitId | Code::Close)
-            }),
-        }
+        self.cancel_where(|entry, other, second| {
+            let names_it = key != NO_KEY && other == key || entry.file == file || second == file;
+            names_it && !matches!(entry.code, Code::WaitId | Code::Close)
+        })
     }
 
     /// Asks for the end of every operation; returns how many there are (P-4).
@@ -146,8 +144,8 @@ where
         self.cancel_where(|_, _, _| true)
     }
 
-    /// `matches` is told an operation's code, its key, and index + 1 of its second file.
-    fn cancel_where(&mut self, matches: impl Fn(Code, i32, u32) -> bool) -> usize {
+    /// `matches` is told an operation, its key, and index + 1 of its second file.
+    fn cancel_where(&mut self, matches: impl Fn(&Entry<D>, i32, u32) -> bool) -> usize {
         let mut count = 0;
         for index in 0..self.tables().operations.high_water() {
             let tables = self.tables_ref();
@@ -155,7 +153,7 @@ where
                 continue;
             };
             let second = self.tangle(handle, entry.state).second;
-            if matches(entry.code, tables.keys[index as usize], second) {
+            if matches(&entry, tables.keys[index as usize], second) {
                 count += 1;
                 if !entry.state.contains(State::CANCELLED) {
                     self.cancel_operation(handle);
