@@ -41,7 +41,17 @@ use crate::signal::SignalSet;
 /// `OPS` is how many operations, adopted files, and subscriptions with processes there can be, each; `T` how many timers.
 /// `B` is the [`Backend`], `S` holds the [`Storage`]: the storage itself, `&'static mut` of one, or a box.
 ///
-/// It stays on the thread that made it, and dropping it waits for what is in flight: see [`shutdown`](Self::shutdown).
+/// Dropping it waits for what is in flight: see [`shutdown`](Self::shutdown). It stays on the thread that made it:
+///
+/// ```compile_fail,E0277
+/// fn send<T: Send>() {}
+/// send::<linux_event_core::proactor::Proactor<&'static mut [u8], u32>>();
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn sync<T: Sync>() {}
+/// sync::<linux_event_core::proactor::Proactor<&'static mut [u8], u32>>();
+/// ```
 pub struct Proactor<
     Buf,
     D,
@@ -60,6 +70,8 @@ pub struct Proactor<
     pub(super) unasked: u32,
     /// Operations in flight that use each registered buffer.
     pub(super) fixed_uses: [u32; VECTORS_MAX],
+    /// The backend was shut down, or is being.
+    is_over: bool,
 }
 
 /// Refused operations of a chain: why, and all its members (P-10).
@@ -145,6 +157,7 @@ where
             uncounted: 0,
             unasked: 0,
             fixed_uses: [0; VECTORS_MAX],
+            is_over: false,
         })
     }
 
@@ -301,7 +314,7 @@ where
         let key = key(request.target);
         let tables = self.tables();
         let Some(handle) = tables.operations.insert(entry) else {
-            self.untangle(entry.code, entry.file, tangle);
+            self.untangle(entry.file, tangle);
             return Err(Error::Full { capacity: OPS });
         };
         let index = handle.index() as usize;
@@ -323,6 +336,10 @@ where
     ) -> Result<(), Error> {
         match extra {
             Extra::From { target, .. } => {
+                if let Place::Fixed(slot) = target.0 {
+                    // A slot beyond is none.
+                    tangle.resource = u16::try_from(slot).unwrap_or(u16::MAX).wrapping_add(1);
+                }
                 if let Place::File(file) = target.0 {
                     let files = &mut self.tables().files;
                     let open = files.get_mut(file.handle());
@@ -340,6 +357,7 @@ where
                 tangle.resource = buffer.0;
                 if let Some(uses) = self.fixed_uses.get_mut(usize::from(buffer.0)) {
                     *uses += 1;
+                    tangle.uses_buffer = true;
                 }
             }
             _ => {}
@@ -704,6 +722,12 @@ where
         }
         let tangle = self.disentangle(handle, state, file);
         let tables = self.tables();
+        // One that was cut off a chain settles before the one before it, which must not take another for it later.
+        if let Some(index) = tangle.previous.checked_sub(1)
+            && tables.tangles[index as usize].next == handle.index() + 1
+        {
+            tables.tangles[index as usize].next = 0;
+        }
         if let Some(index) = tangle.next.checked_sub(1)
             && let Some((next, entry)) = tables.operations.at(index)
         {
@@ -727,16 +751,15 @@ where
     /// Lets go of what an operation used that is just gone from its slot; what depends on it is the caller's to see to.
     fn disentangle(&mut self, handle: Handle, state: State, file: u32) -> Tangle {
         let tangle = self.tangle(handle, state);
-        let code = self.tables_ref().operations.last_code(handle.index());
-        self.untangle(code, file, tangle);
+        self.untangle(file, tangle);
         tangle
     }
 
     /// Lets go of files and registered buffers.
-    fn untangle(&mut self, code: Code, file: u32, tangle: Tangle) {
+    fn untangle(&mut self, file: u32, tangle: Tangle) {
         self.release_use(file);
         self.release_use(tangle.second);
-        if matches!(code, Code::ReadFixed | Code::WriteFixed)
+        if tangle.uses_buffer
             && let Some(uses) = self.fixed_uses.get_mut(usize::from(tangle.resource))
         {
             *uses -= 1;
@@ -801,11 +824,21 @@ where
     ///
     /// Dropping a proactor does the same with a limit of a second, and no report.
     pub fn shutdown(mut self, limit: Duration) -> Shutdown {
-        if self.is_owner() {
-            self.base.backend.shut_down(limit)
-        } else {
-            Shutdown::default()
+        self.end(limit)
+    }
+
+    /// Ends the backend, once. Until it has ended, also if a panic cuts that short, descriptors in use stay open (P-14).
+    fn end(&mut self, limit: Duration) -> Shutdown {
+        let mut report = Shutdown::default();
+        if self.is_over {
+            return report;
         }
+        self.is_over = true;
+        if self.is_owner() {
+            report = self.base.backend.shut_down(limit);
+        }
+        self.tables().let_go(report.leaked > 0);
+        report
     }
 }
 
@@ -935,9 +968,7 @@ where
     /// First the operations, then the descriptors they work on: a number that is closed while a submission with it is
     /// still queued could be another file's by the time the kernel looks (P-14). In a forked child it only closes (G-1).
     fn drop(&mut self) {
-        if self.is_owner() {
-            self.base.backend.shut_down(LIMIT);
-        }
+        self.end(LIMIT);
         self.tables().clear();
     }
 }

@@ -71,10 +71,12 @@ where
         match files.get(file.handle()) {
             None => Err(Error::Stale),
             Some(open) if open.uses() > 0 || !open.is_open() => Err(Error::Busy),
-            Some(_) => match files.remove(file.handle()) {
-                Some(OpenFile { fd: Some(fd), .. }) => Ok(fd),
-                _ => Err(Error::Stale),
-            },
+            Some(_) => {
+                let removed = files.remove(file.handle());
+                removed
+                    .and_then(|mut open| open.fd.take())
+                    .ok_or(Error::Stale)
+            }
         }
     }
 

@@ -313,7 +313,8 @@ pub struct Request<Buf> {
     pub(crate) target: Target,
     /// Its own flags: `RWF_*`, `MSG_*`, `O_*`, `POLL*`, `SPLICE_F_*` …; of socket the domain, of waitid the process id.
     pub flags: u32,
-    /// Flags of accept, receive and send that have a field of their own: `IORING_RECVSEND_*`.
+    /// Flags of accept, receive and send that have a field of their own: `IORING_RECVSEND_POLL_FIRST`, `IORING_ACCEPT_*`.
+    /// Those that change what a buffer is are dropped.
     pub extra_flags: u16,
     /// How many bytes at most, [`u32::MAX`] for the whole buffer; of listen the backlog, of shutdown the direction,
     /// of openat the mode, of statx the mask, of socket the protocol, of waitid the kind of id.

@@ -9,8 +9,8 @@ use core::borrow::BorrowMut;
 
 use super::backend::Backend;
 use super::engine::Proactor;
-use super::operation::{Code, FixedBuffer, FixedFile, Group, Vectors};
-use super::storage::Storage;
+use super::operation::{Code, FixedBuffer, FixedFile, Group, Target, Vectors};
+use super::storage::{State, Storage, key};
 use crate::error::Error;
 use crate::handle::File;
 
@@ -71,27 +71,62 @@ where
     /// is closed.
     ///
     /// # Errors
-    /// [`Error::Stale`]; [`Error::Full`] when every slot is taken; [`Error::Os`]; [`Error::Forked`].
+    /// [`Error::Stale`]; [`Error::Full`] when every slot is taken; [`Error::Busy`] while a member of a chain
+    /// that has not started names the one that is next; [`Error::Os`]; [`Error::Forked`].
     pub fn install(&mut self, file: File) -> Result<FixedFile, Error> {
         if !self.is_owner() {
             return Err(Error::Forked);
         }
         let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
             self.base.storage.storage.borrow_mut();
-        match tables.files.get(file.handle()) {
-            Some(super::storage::OpenFile { fd: Some(fd), .. }) => self.base.backend.install(fd),
-            _ => Err(Error::Stale),
+        let slot = match tables.files.get(file.handle()) {
+            Some(super::storage::OpenFile { fd: Some(fd), .. }) => {
+                // What names the slot by now and was not taken is about what an operation emptied it of.
+                self.base.backend.flush()?;
+                self.base.backend.install(fd)?
+            }
+            _ => return Err(Error::Stale),
+        };
+        if self.is_waited_for(slot) {
+            self.base.backend.uninstall(slot)?;
+            return Err(Error::Busy);
         }
+        Ok(slot)
     }
 
-    /// Empties a registered slot. What is in flight on it goes on; the slot can be given out again.
+    /// Whether a member of a chain that has not started names a registered slot: the kernel looks for the file when it
+    /// starts (P-14).
+    fn is_waited_for(&self, slot: FixedFile) -> bool {
+        let tables = self.tables_ref();
+        let key = key(Target::from(slot));
+        (0..tables.operations.high_water()).any(|index| {
+            let Some((_, entry)) = tables.operations.at(index) else {
+                return false;
+            };
+            let index = index as usize;
+            let tangle = tables.tangles[index];
+            entry.state.contains(State::ENTANGLED)
+                && tangle.previous != 0
+                && (tables.keys[index] == key
+                    || (entry.code == Code::Splice
+                        && u32::from(tangle.resource) == slot.index().wrapping_add(1)))
+        })
+    }
+
+    /// Empties a registered slot, which can be given out again. What is in flight on it goes on.
     ///
     /// # Errors
-    /// [`Error::Stale`] if it is empty; [`Error::Os`]; [`Error::Forked`].
+    /// [`Error::Busy`] while a member of a chain is to work on it that has not started; [`Error::Stale`] if it is empty;
+    /// [`Error::Os`]; [`Error::Forked`].
     pub fn uninstall(&mut self, slot: FixedFile) -> Result<(), Error> {
         if !self.is_owner() {
             return Err(Error::Forked);
         }
+        if self.is_waited_for(slot) {
+            return Err(Error::Busy);
+        }
+        // The kernel finds the file when it takes the submission.
+        self.base.backend.flush()?;
         self.base.backend.uninstall(slot)
     }
 

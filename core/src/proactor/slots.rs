@@ -95,8 +95,7 @@ impl<D: Copy, const N: usize> Slots<D, N> {
         if slot.is(token) { entry(slot) } else { None }
     }
 
-    /// Takes out what a word from the backend names: its state, its file and its data. Its code stays to be
-    /// [read](Self::last_code) until the next insertion.
+    /// Takes out what a word from the backend names: its state, its file and its data.
     #[inline(always)]
     pub(super) fn take(&mut self, token: u64) -> Option<(State, u32, D)> {
         let index = token as usize & (MAX_SLOTS - 1);
@@ -113,13 +112,6 @@ impl<D: Copy, const N: usize> Slots<D, N> {
         self.vacant = index as u32 + 1;
         self.len -= 1;
         Some((state, file, data))
-    }
-
-    /// The code of the occupant of a slot, or of its last one.
-    pub(super) fn last_code(&self, index: u32) -> Code {
-        self.places
-            .get(index as usize)
-            .map_or(Code::Nop, |slot| slot.code)
     }
 
     /// Puts an operation in and names it; `None` if every slot is occupied.
@@ -274,7 +266,7 @@ mod tests {
                         let handle = live.swap_remove(usize::from(value) % live.len());
                         let (_, file, data) = slots.take(handle.raw()).unwrap();
                         prop_assert_eq!(Some(data), model.remove(&handle));
-                        prop_assert_eq!((file, slots.last_code(handle.index())), (u32::from(data) + 7, Code::Fsync));
+                        prop_assert_eq!(file, u32::from(data) + 7);
                         dead.push(handle);
                     }
                     3 if !dead.is_empty() => {

@@ -49,8 +49,10 @@ bitflags::bitflags! {
 /// What few operations have; means something for those that are [`State::ENTANGLED`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tangle {
-    /// The group or registered buffer that it uses, if its code says so.
+    /// The group or registered buffer that it uses; of a splice index + 1 of the registered slot that it reads from, or 0.
     pub(super) resource: u16,
+    /// A registered buffer's uses count it.
+    pub(super) uses_buffer: bool,
     /// Index + 1 of the second file that it works on; 0 for none.
     pub(super) second: u32,
     /// Index + 1 of its neighbours in a chain; 0 for none. A predecessor that has settled is none.
@@ -62,6 +64,7 @@ impl Tangle {
     /// Of an operation that depends on nobody: all zeroes.
     pub(super) const NONE: Self = Self {
         resource: 0,
+        uses_buffer: false,
         second: 0,
         previous: 0,
         next: 0,
@@ -82,9 +85,6 @@ pub(super) struct OpenFile<F> {
 }
 
 impl<F: AsRawFd> OpenFile<F> {
-    /// In `uses`: it takes no operation any more.
-    const CLOSING: u32 = 1 << 31;
-
     pub(super) fn new(fd: F) -> Self {
         Self {
             uses: 0,
@@ -93,6 +93,21 @@ impl<F: AsRawFd> OpenFile<F> {
             closing: None,
         }
     }
+}
+
+/// A descriptor whose number a submission may still name is leaked, not closed: of a proactor that was forgotten, or whose
+/// end a panic cut short (P-14).
+impl<F> Drop for OpenFile<F> {
+    fn drop(&mut self) {
+        if self.uses() > 0 {
+            core::mem::forget(self.fd.take());
+        }
+    }
+}
+
+impl<F> OpenFile<F> {
+    /// In `uses`: it takes no operation any more.
+    const CLOSING: u32 = 1 << 31;
 
     /// Whether operations can be submitted on it.
     #[inline(always)]
@@ -169,7 +184,39 @@ impl<D, const OPS: usize, const T: usize, P, F> Storage<D, OPS, T, P, F> {
         size_of::<Self>()
     }
 
-    /// Takes out what an earlier proactor left; its files are closed.
+    /// The backend has ended, and names no descriptor any more; unless it `leaks`, for then a chain may go on: what the
+    /// members that have not started work on stays in use.
+    pub(super) fn let_go(&mut self, leaks: bool)
+    where
+        D: Copy,
+    {
+        for index in 0..self.files.high_water() as u32 {
+            if let Some((_, open)) = self.files.at_mut(index) {
+                open.uses = 0;
+            }
+        }
+        if !leaks {
+            return;
+        }
+        for index in 0..self.operations.high_water() {
+            let Some((_, entry)) = self.operations.at(index) else {
+                continue;
+            };
+            let tangle = self.tangles[index as usize];
+            if !entry.state.contains(State::ENTANGLED) || tangle.previous == 0 {
+                continue;
+            }
+            for file in [entry.file, tangle.second] {
+                if let Some(index) = file.checked_sub(1)
+                    && let Some((_, open)) = self.files.at_mut(index)
+                {
+                    open.begin_use();
+                }
+            }
+        }
+    }
+
+    /// Takes out what an earlier proactor left; its files are closed, but for those in use.
     pub(super) fn clear(&mut self) {
         self.operations.clear();
         for index in 0..self.files.high_water() {

@@ -13,6 +13,9 @@ pub(crate) struct Connection {
     /// What is still to be sent.
     answers: Vec<u8>,
     sending: bool,
+    /// Nothing more comes in.
+    ended: bool,
+    /// The file is being closed.
     closed: bool,
 }
 
@@ -52,8 +55,8 @@ fn on_received<B: ProactorBackend>(
         connection.line.clear();
     }
     // The end, an error, a line without end: what was answered goes out, nothing more comes in.
-    connection.closed |= count == 0 || connection.line.len() > LINE_MAX;
-    if !connection.closed {
+    connection.ended |= count == 0 || connection.line.len() > LINE_MAX;
+    if !connection.ended {
         event_loop.again(op::recv(file, buffer))?;
     }
     send(event_loop, file)
@@ -69,7 +72,7 @@ fn send<B: ProactorBackend>(
         return Ok(());
     }
     if connection.answers.is_empty() {
-        if connection.closed {
+        if connection.ended && !std::mem::replace(&mut connection.closed, true) {
             event_loop.close(file, |_, _| ())?;
         }
         return Ok(());
@@ -89,7 +92,7 @@ fn send<B: ProactorBackend>(
             }
             // The peer is gone: nobody reads any answer.
             _ => {
-                connection.closed = true;
+                connection.ended = true;
                 connection.answers.clear();
                 event_loop.cancel_on(file);
             }

@@ -64,6 +64,8 @@ pub(super) const TRUNCATES: u8 = 2;
 pub(super) const TOLD: u8 = 4;
 /// A slot's `state`: a request to cancel it has to be made again.
 pub(super) const MISSED: u8 = 8;
+/// A slot's `state`, of one that closes: it is in a chain, or its end was asked for, so that it may never begin.
+pub(super) const MAY_NOT_BEGIN: u8 = 16;
 
 /// An operation.
 #[derive(Debug)]

@@ -17,6 +17,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering, fence};
 
 use linux_raw_sys::io_uring as linux;
+use linux_raw_sys::io_uring::io_uring_op;
 
 use crate::errno::Errno;
 use crate::sys::Kernel;
@@ -136,6 +137,13 @@ impl Ring {
         let index = self.seen_head.wrapping_add(nth) & self.mask;
         // SAFETY: INV-RING-1, INV-RING-2: inside the array.
         unsafe { self.parts.sqes.add(index as usize) }
+    }
+
+    /// Whether the submission that was queued last, if it is queued still, leads to the next one.
+    pub(super) fn is_chain_open(&self) -> bool {
+        let last = self.queued_at(self.queued().wrapping_sub(1));
+        // SAFETY: INV-RING-1, INV-RING-2: inside the array. It says what was written, and the kernel only reads it.
+        self.queued() > 0 && unsafe { last.read() }.flags & (LINK | HARD_LINK) != 0
     }
 
     /// Changes queued submissions, if they are the program's.
@@ -285,10 +293,16 @@ impl Ring {
             // SAFETY: INV-RING-1, INV-RING-3; nobody reads it outside `enter`.
             let sqe = unsafe { entry.read() };
             goes_on = linked(sqe.flags);
-            let nop = Sqe {
+            let mut nop = Sqe {
                 user_data: sqe.user_data,
                 ..Sqe::EMPTY
             };
+            // What was to end in time has started without its timeout: it ends now.
+            if nth == 0 && sqe.opcode == io_uring_op::IORING_OP_LINK_TIMEOUT as u8 {
+                nop.opcode = io_uring_op::IORING_OP_ASYNC_CANCEL as u8;
+                nop.fd = -1;
+                nop.address = core::ptr::without_provenance_mut(taken.user_data as usize);
+            }
             // SAFETY: as above.
             unsafe { entry.write(nop) };
             cut(sqe.user_data);

@@ -13,7 +13,7 @@ use core::ops::Deref;
 use linux_raw_sys::general;
 use linux_raw_sys::io_uring as linux;
 
-use super::arena::{ADDRESS_MAX, HAS_BUFFER, Slot, TOLD, TRUNCATES, kind};
+use super::arena::{ADDRESS_MAX, HAS_BUFFER, MAY_NOT_BEGIN, Slot, TOLD, TRUNCATES, kind};
 use super::buf_ring::Lease;
 use super::sqe::opcode;
 use super::{Held, Uring};
@@ -125,6 +125,9 @@ where
         } else {
             self.carry_last(cqe, settled, &mut result, is_cut)
         };
+        if result <= INTERNAL_ERRNO {
+            result = CANCELLED;
+        }
         Some(Report {
             token: cqe.user_data,
             result,
@@ -178,7 +181,7 @@ where
             }
             _ => {}
         }
-        let lent = slot.lent;
+        let (lent, state) = (slot.lent, slot.state);
         if slot.state & HAS_BUFFER != 0 {
             slot.state = 0;
             // SAFETY: as in `pop_next`.
@@ -192,7 +195,7 @@ where
         }
         self.release_use(settled, lent);
         match settled {
-            kind::CLOSE => self.settle_close(lent as i32, *result),
+            kind::CLOSE => self.settle_close(lent as i32, *result, state),
             kind::CLOSE_SLOT if *result >= 0 => self.files.emptied(lent),
             _ => {}
         }
@@ -279,14 +282,10 @@ where
         Carried::Vectors
     }
 
-    /// A descriptor is closed, unless its operation never began.
-    fn settle_close(&mut self, number: i32, result: i32) {
-        if matches!(
-            Errno::from_raw(result.wrapping_neg()),
-            Some(
-                Errno::ECANCELED | Errno::EINVAL | Errno::EBADF | Errno::EOPNOTSUPP | Errno::ENOMEM
-            )
-        ) {
+    /// A descriptor is closed, whatever a file system said of it meanwhile: only an operation that never began has left it
+    /// open. What can't be told is leaked: the number may be somebody else's by now. (One of a ring is: EBADF.)
+    fn settle_close(&mut self, number: i32, result: i32, state: u8) {
+        if result == CANCELLED && state & MAY_NOT_BEGIN != 0 {
             // SAFETY: INV-SYS-2: `push_close` took it over, and the kernel has not closed it.
             unsafe { self.kernel.close(number) };
         }

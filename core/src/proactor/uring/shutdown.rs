@@ -15,7 +15,7 @@ use core::time::Duration;
 use linux_raw_sys::io_uring as linux;
 use linux_raw_sys::io_uring::io_uring_op as op;
 
-use super::arena::{HAS_BUFFER, kind};
+use super::arena::{HAS_BUFFER, MAY_NOT_BEGIN, kind};
 use super::{CONTROL_CANCEL_ALL, Held, NO_FD, Uring, setup};
 use crate::clock::duration_nanos;
 use crate::errno::Errno;
@@ -52,6 +52,9 @@ where
         }
         let end = self.kernel.monotonic() + limit;
         report.settled += self.drain();
+        if self.in_flight > 0 {
+            self.expect_cancelling();
+        }
         while self.in_flight > 0 && !self.is_lost() {
             let requests = self.cancel_everything();
             let now = self.kernel.monotonic();
@@ -77,6 +80,10 @@ where
                 break;
             }
         }
+        if self.ring.queued() > 0 && self.capabilities.flags & linux::IORING_SETUP_SQPOLL != 0 {
+            // What its thread has not looked at can't be taken back: numbers in it must not outlive this (P-14).
+            let _ = self.flush_queue();
+        }
         report.settled += self.take_back_queued();
         report.leaked = self.in_flight as usize;
         self.leaked += u64::from(self.in_flight);
@@ -98,6 +105,17 @@ where
         self.descriptor = None;
         self.vectors.clear();
         settled
+    }
+
+    /// Marks what closes: the end of everything is asked for.
+    fn expect_cancelling(&mut self) {
+        for index in 0..self.arena.capacity() {
+            if let Some(slot) = self.arena.at(index)
+                && slot.kind & !kind::CUT == kind::CLOSE
+            {
+                slot.state |= MAY_NOT_BEGIN;
+            }
+        }
     }
 
     /// Asks for the end of everything; returns with how many requests.
@@ -192,6 +210,39 @@ where
     P: Deref<Target = Wakeup<K>>,
 {
     fn drop(&mut self) {
+        let ending = Ending(self);
+        if ending.0.is_owner() && !ending.0.is_shut {
+            ending.0.shut_down_within(DROP_LIMIT);
+        }
+    }
+}
+
+/// What is left to do when a ring ends, also when a buffer that was dropped meanwhile panicked: nothing is unmapped that the
+/// kernel may touch.
+struct Ending<'ring, Buf, K, P>(&'ring mut Uring<Buf, K, P>)
+where
+    Buf: IoBuf + Debug,
+    K: Kernel,
+    P: Deref<Target = Wakeup<K>>;
+
+impl<Buf, K, P> Drop for Ending<'_, Buf, K, P>
+where
+    Buf: IoBuf + Debug,
+    K: Kernel,
+    P: Deref<Target = Wakeup<K>>,
+{
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
+
+impl<Buf, K, P> Uring<Buf, K, P>
+where
+    Buf: IoBuf + Debug,
+    K: Kernel,
+    P: Deref<Target = Wakeup<K>>,
+{
+    fn finish(&mut self) {
         let (rings, submissions) = (self.rings.take(), self.submissions.take());
         if !self.is_owner() {
             // INV-SHUTDOWN-2: the rings are not even there; buffers are as the kernel had them in the parent.
@@ -202,9 +253,6 @@ where
             self.buffers.leak();
             self.groups.forget();
             return;
-        }
-        if !self.is_shut {
-            self.shut_down_within(DROP_LIMIT);
         }
         self.internal.signals.restore(&self.kernel);
         // INV-SHUTDOWN-1.

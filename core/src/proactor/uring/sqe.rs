@@ -31,6 +31,19 @@ use crate::wakeup::Wakeup;
 /// The most bytes that the kernel moves at once (`MAX_RW_COUNT`).
 pub(super) const TRANSFER_MAX: usize = 0x7fff_f000;
 
+/// Of the flags of accept, receive and send those that may be asked for. Others make a buffer's bytes pointers
+/// (`IORING_SEND_VECTORIZED`), or spread one completion over several provided buffers (`IORING_RECVSEND_BUNDLE`).
+pub(super) const TRANSFER_FLAGS: u16 = linux::IORING_RECVSEND_POLL_FIRST as u16;
+const ACCEPT_FLAGS: u16 = (linux::IORING_ACCEPT_DONTWAIT | linux::IORING_ACCEPT_POLL_FIRST) as u16;
+
+/// `MSG_*` that may be asked for: `MSG_ZEROCOPY` is not, as it leaves the buffer with the kernel after the completion
+/// (INV-URING-1).
+#[inline(always)]
+pub(super) const fn message_flags(flags: u32) -> u32 {
+    const MSG_ZEROCOPY: u32 = 0x400_0000;
+    flags & !MSG_ZEROCOPY
+}
+
 /// `IORING_OP_*`.
 #[inline(always)]
 pub(super) const fn opcode(code: Code) -> u8 {
@@ -233,12 +246,13 @@ where
             Code::Recv | Code::Send | Code::SendZeroCopy => {
                 sqe.address = start;
                 sqe.length = length(request, raw);
-                sqe.op_flags = request.flags;
-                sqe.io_flags = request.extra_flags;
+                sqe.op_flags = message_flags(request.flags);
+                sqe.io_flags = request.extra_flags & TRANSFER_FLAGS;
             }
             Code::RecvMulti => {
                 sqe.flags |= BUFFER_SELECT;
-                sqe.io_flags = request.extra_flags | linux::IORING_RECV_MULTISHOT as u16;
+                sqe.io_flags =
+                    request.extra_flags & TRANSFER_FLAGS | linux::IORING_RECV_MULTISHOT as u16;
                 sqe.length = request.length;
                 sqe.op_flags = request.flags;
                 if let Extra::Group(group) = request.extra {
@@ -259,7 +273,7 @@ where
             }
             Code::Accept | Code::AcceptMulti => {
                 sqe.op_flags = request.flags;
-                sqe.io_flags = request.extra_flags;
+                sqe.io_flags = request.extra_flags & ACCEPT_FLAGS;
                 if matches!(request.code, Code::AcceptMulti) {
                     sqe.io_flags |= linux::IORING_ACCEPT_MULTISHOT as u16;
                 } else if matches!(request.extra, Extra::WantAddress) {

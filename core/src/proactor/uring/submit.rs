@@ -13,18 +13,35 @@ use core::ptr;
 use linux_raw_sys::io_uring as linux;
 use linux_raw_sys::io_uring::io_uring_op as op;
 
-use super::arena::{ADDRESS_MAX, HAS_BUFFER, MISSED, TOLD, TRUNCATES, kind};
-use super::sqe::{TRANSFER_MAX, link_flag, opcode, settling, truncates, write_name};
+use super::arena::{ADDRESS_MAX, HAS_BUFFER, MAY_NOT_BEGIN, MISSED, TOLD, TRUNCATES, kind};
+use super::sqe::{
+    TRANSFER_FLAGS, TRANSFER_MAX, link_flag, message_flags, opcode, settling, truncates, write_name,
+};
 use super::{Due, Uring, is_linked};
 use crate::error::Error;
 use crate::handle::{Handle, Tag};
-use crate::proactor::buffer::IoBuf;
+use crate::proactor::buffer::{IoBuf, RawBuf};
 use crate::proactor::operation::{
     Code, Extra, Link, Place, Refused, Request, VectoredRequest, Vectors,
 };
 use crate::sys::ring::{FIXED_FILE, IoVec, LINK, Message, Sqe};
 use crate::sys::{Fd, Kernel, RawFd};
 use crate::wakeup::Wakeup;
+
+/// Zeroes what is not initialised: with `MSG_TRUNC` the kernel counts bytes that it did not store, of a TCP stream all of
+/// them (`tcp(7)`), and they would count as filled (INV-BUF-2).
+///
+/// # Safety
+/// The parts are the caller's, writable up to their capacity.
+#[cold]
+#[inline(never)]
+unsafe fn clear_rest(raw: &RawBuf) {
+    // SAFETY: the caller vouches for it.
+    unsafe {
+        let rest = raw.start.as_ptr().add(raw.filled);
+        rest.write_bytes(0, raw.capacity - raw.filled);
+    }
+}
 
 #[cold]
 #[inline(never)]
@@ -63,6 +80,12 @@ where
         // From here on nothing can be refused.
         let index = token.index();
         let raw = request.buffer.take().map(IoBuf::into_raw);
+        if truncates(request.code, request.flags)
+            && let Some(raw) = &raw
+        {
+            // SAFETY: INV-BUF-1: ours, until the kernel has it.
+            unsafe { clear_rest(raw) };
+        }
         let sqe = self.encode(index, token.raw(), &request, raw.as_ref());
         let kind = settling(request.code, raw.is_some());
         let lent = match request.code {
@@ -150,6 +173,10 @@ where
         let mut room = TRANSFER_MAX;
         for (nth, buffer) in buffers.into_iter().enumerate() {
             let raw = buffer.into_raw();
+            if truncates(request.code, request.flags) {
+                // SAFETY: INV-BUF-1: ours, until the kernel has it.
+                unsafe { clear_rest(&raw) };
+            }
             let length = if fills { raw.capacity } else { raw.filled }.min(room);
             room -= length;
             // SAFETY: INV-ARENA-3: the kernel has not got the operation yet; `nth` is below VECTORS_MAX, as buffers are at
@@ -208,7 +235,8 @@ where
                 };
                 sqe.address = (&raw mut (*side).message).cast();
                 sqe.length = 1;
-                sqe.io_flags = request.extra_flags;
+                sqe.op_flags = message_flags(request.flags);
+                sqe.io_flags = request.extra_flags & TRANSFER_FLAGS;
             } else {
                 sqe.address = (&raw mut (*side).vectors).cast();
                 sqe.length = count as u32;
@@ -284,6 +312,7 @@ where
         {
             return Err((error, fd));
         }
+        let in_chain = self.ring.is_chain_open();
         let Some(slot) = self.arena.vacant(token) else {
             return Err((self.arena.why_not(token), fd));
         };
@@ -291,7 +320,7 @@ where
         slot.token = token.raw();
         slot.kind = kind::CLOSE;
         slot.lent = number as u32;
-        slot.state = 0;
+        slot.state = if in_chain { MAY_NOT_BEGIN } else { 0 };
         self.in_flight += 1; // INV-URING-2
         self.ring.push(Sqe {
             opcode: op::IORING_OP_CLOSE as u8,
@@ -310,6 +339,9 @@ where
         }
         if let Some(slot) = self.arena.find(token.raw()) {
             slot.tries = 0;
+            if slot.kind & !kind::CUT == kind::CLOSE {
+                slot.state |= MAY_NOT_BEGIN;
+            }
         }
         self.cancel_word(token.raw())
     }

@@ -83,11 +83,14 @@ where
         self.ring.give_up();
     }
 
-    /// Makes the kernel hand out what it kept for want of room, before more is submitted.
+    /// Makes the kernel hand out what it kept for want of room, before more is submitted. It says only once what is lost.
     #[cold]
     #[inline(never)]
-    fn flush_overflow(&mut self) {
-        let _ = self.enter(0, 0, linux::IORING_ENTER_GETEVENTS, None);
+    fn flush_overflow(&mut self) -> Result<(), Error> {
+        match self.enter(0, 0, linux::IORING_ENTER_GETEVENTS, None) {
+            Err(Errno::EBADR) => Err(Error::CompletionsLost),
+            _ => Ok(()),
+        }
     }
 
     /// Hands what is queued to the kernel.
@@ -101,7 +104,7 @@ where
             return Err(Error::CompletionsLost);
         }
         if self.due.contains(Due::OVERFLOW) {
-            self.flush_overflow();
+            self.flush_overflow()?;
         }
         // Each round takes at least one, or ends.
         let mut queued = self.ring.queued();
@@ -208,7 +211,7 @@ where
         };
         // Completions that are there already end the wait before it begins.
         let waits = timeout_ns != Some(0) && self.ring.available() == 0;
-        if waits && self.due.contains(Due::BUSY_POLL) && self.busy_poll(timeout_ns) {
+        if waits && self.due.contains(Due::BUSY_POLL) && self.busy_poll(timeout_ns)? {
             return Ok(());
         }
         let result = self.enter(
@@ -249,7 +252,11 @@ where
             self.cancel_missed();
         }
         if self.due.contains(Due::OVERFLOW) {
-            self.flush_overflow();
+            self.flush_overflow()?;
+        }
+        // Making room for a poll may have told it.
+        if self.due.contains(Due::LOST) {
+            return Err(Error::CompletionsLost);
         }
         Ok(())
     }
@@ -257,25 +264,25 @@ where
     /// Asks again and again, as long as the options say; true if there is something, or the time is over.
     #[cold]
     #[inline(never)]
-    fn busy_poll(&mut self, timeout_ns: Option<u64>) -> bool {
+    fn busy_poll(&mut self, timeout_ns: Option<u64>) -> Result<bool, Error> {
         let start = self.kernel.monotonic();
         let end = start + self.options.busy_poll;
         let limit = timeout_ns.map_or(Instant::MAX, |nanos| start + Duration::from_nanos(nanos));
         loop {
             let result = self.enter(self.ring.queued(), 0, self.wait_flags, None);
             self.ring.take_batch();
-            if self.ring.has_next() {
-                return true;
-            }
-            if result.is_err() {
-                return false; // the wait that follows says why
+            match result {
+                Err(Errno::EBADR) => return Err(Error::CompletionsLost),
+                _ if self.ring.has_next() => return Ok(true),
+                Err(_) => return Ok(false), // the wait that follows says why
+                Ok(()) => {}
             }
             let now = self.kernel.monotonic();
             if now >= limit {
-                return true;
+                return Ok(true);
             }
             if now >= end {
-                return false;
+                return Ok(false);
             }
         }
     }

@@ -1,0 +1,138 @@
+//! What goes wrong between a ring and its kernel is told, and mistaken for nothing else: on a kernel of plain memory.
+
+#![allow(missing_docs, unsafe_code, dead_code)]
+
+#[path = "support/buf.rs"]
+mod buf;
+#[path = "support/ring_kernel.rs"]
+mod ring_kernel;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use buf::VecBuf;
+use linux_event_core::error::Error;
+use linux_event_core::handle::{Handle, Tag};
+use linux_event_core::proactor::{
+    Backend as _, Completion, Event, Options, Proactor, Request, Target, Uring, op,
+};
+use linux_event_core::reactor::Backend as _;
+use linux_event_core::wakeup::Wakeup;
+use ring_kernel::{Manners, Sim};
+
+type Ring = Uring<VecBuf, Sim, Rc<Wakeup<Sim>>>;
+type Loop = Proactor<VecBuf, u32, 16, 16, Ring>;
+
+/// What a kernel decides that does everything at once and in full.
+const PROMPT: u8 = 66;
+/// What it decides that puts off what can be put off.
+const LATER: u8 = 64;
+/// What it decides that takes one submission.
+const ONE: u8 = 225;
+
+fn scripted(manners: Manners, options: Options, first: &[u8], then: u8) -> (Ring, Sim) {
+    let mut script = vec![0; 3]; // registering the ring, probing, mapping
+    script.extend_from_slice(first);
+    script.resize(script.len() + 1000, then);
+    let sim = Sim::new(&script, manners);
+    let mut ring: Ring = Uring::with_options(sim, options).expect("a ring");
+    ring.reserve(16).expect("room");
+    (ring, sim)
+}
+
+fn end(what: impl Sized, sim: Sim) {
+    drop(what);
+    // SAFETY: everything that used it is gone.
+    unsafe {
+        buf::reclaim();
+        sim.end();
+    }
+}
+
+fn next(proactor: &mut Loop) -> Option<Completion<u32, Ring>> {
+    while let Some(event) = proactor.next() {
+        if let Event::Completion(completion) = event {
+            return Some(completion);
+        }
+    }
+    None
+}
+
+fn read() -> Request<VecBuf> {
+    // SAFETY: this kernel's numbers name nothing.
+    let target = unsafe { Target::from_raw(3) };
+    op::read(target, VecBuf::from_slice(&[0; 8])).into()
+}
+
+#[test]
+fn p10_completions_that_are_lost_while_an_overflow_is_flushed_are_told() {
+    let manners = Manners {
+        loses: true,
+        ..Manners::default()
+    };
+    let options = Options {
+        entries: 8,
+        cq_entries: Some(8),
+        ..Options::default()
+    };
+    let mut first = vec![PROMPT; 26 + 8 + 4 + 2];
+    first.push(LATER);
+    let (mut ring, sim) = scripted(manners, options, &first, PROMPT);
+    let mut index = 0;
+    for count in [8, 2, 1] {
+        for _ in 0..count {
+            ring.push(Handle::new(index, Tag::Operation, 1), op::nop().into())
+                .unwrap();
+            index += 1;
+        }
+        ring.flush().unwrap();
+    }
+    assert_eq!(ring.counters().overflows, 1);
+    assert_eq!(ring.wait(None, None), Err(Error::CompletionsLost));
+    end(ring, sim);
+}
+
+#[test]
+fn p4_what_was_cut_off_a_chain_is_not_taken_for_what_has_its_slot_now() {
+    let (ring, sim) = scripted(
+        Manners::default(),
+        Options::default(),
+        &[0, ONE, LATER, LATER],
+        PROMPT,
+    );
+    let mut proactor: Loop = Proactor::new(ring).unwrap();
+    let [head, _] = proactor
+        .submit_chain([(read(), 0), (op::nop().into(), 1)])
+        .unwrap();
+    proactor.flush().unwrap(); // takes the head, and then what is left
+    proactor.wait(Some(Duration::ZERO)).unwrap();
+    let completion = next(&mut proactor).expect("what was cut off");
+    assert!(
+        completion.data == 1 && completion.is_cancelled(),
+        "{completion:?}"
+    );
+    let other = proactor.submit(read(), 2).unwrap();
+    assert!(proactor.cancel(head));
+    assert_eq!(proactor.is_cancelling(other), Some(false));
+    end(proactor, sim);
+}
+
+#[test]
+fn p10_what_is_cut_off_from_its_timeout_ends() {
+    let (ring, sim) = scripted(
+        Manners::default(),
+        Options::default(),
+        &[0, ONE, LATER, LATER],
+        PROMPT,
+    );
+    let mut proactor: Loop = Proactor::new(ring).unwrap();
+    // SAFETY: this kernel's numbers name nothing.
+    let target = unsafe { Target::from_raw(3) };
+    let limited = op::read(target, VecBuf::from_slice(&[0; 8])).timeout(Duration::from_secs(1));
+    proactor.submit(limited, 0).unwrap();
+    proactor.flush().unwrap();
+    proactor.wait(Some(Duration::ZERO)).unwrap();
+    let completion = next(&mut proactor).expect("it ends");
+    assert!(completion.is_cancelled(), "{completion:?}");
+    end(proactor, sim);
+}
