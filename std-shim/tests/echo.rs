@@ -10,8 +10,61 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use child::{Running, example};
+use child::{Running, SKIPPED, example, no_ring};
 use linux_event::Signal;
+
+/// What the server runs on.
+#[derive(Clone, Copy, PartialEq)]
+enum Model {
+    Reactor,
+    Proactor,
+}
+
+impl Model {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Reactor => "reactor",
+            Self::Proactor => "proactor",
+        }
+    }
+}
+
+/// Makes a test of each body for each model. Without io_uring the server says why there is none, and nothing else is tested.
+macro_rules! both {
+    ($($name:ident),* $(,)?) => {
+        mod reactor {
+            $(#[test] fn $name() { super::$name(super::Model::Reactor); })*
+        }
+        mod proactor {
+            $(#[test] fn $name() {
+                if super::has_ring() {
+                    super::$name(super::Model::Proactor);
+                }
+            })*
+        }
+    };
+}
+
+both!(
+    three_megabytes_go_each_way,
+    two_hundred_connections_get_every_byte_back,
+    a_client_that_shuts_down_its_write_side_gets_everything_back_and_then_the_end,
+    a_slow_reader_is_waited_for_in_bounded_memory,
+    a_reset_is_counted_and_harms_nobody_else,
+    without_descriptors_accepting_pauses_and_goes_on_when_a_connection_closes,
+    the_load_ends_by_itself_without_errors,
+    five_hundred_connections_make_no_errors,
+    messages_larger_than_any_buffer_come_back_whole,
+);
+
+/// Whether io_uring may be used.
+fn has_ring() -> bool {
+    let why = no_ring();
+    if let Some(why) = &why {
+        eprintln!("skipped: {why}");
+    }
+    why.is_none()
+}
 
 /// A server on a free port.
 struct Server {
@@ -20,8 +73,9 @@ struct Server {
 }
 
 impl Server {
-    fn start() -> Self {
-        Self::start_as(Command::new(example("echo")).args(["--serve", "127.0.0.1:0"]))
+    fn start(model: Model) -> Self {
+        let arguments = ["--serve", "127.0.0.1:0", "--model", model.name()];
+        Self::start_as(Command::new(example("echo")).args(arguments))
     }
 
     fn start_as(command: &mut Command) -> Self {
@@ -100,9 +154,23 @@ fn echoed(mut stream: &TcpStream, sent: &[u8]) {
     assert!(back == sent, "what comes back is what was sent");
 }
 
-#[test]
-fn two_hundred_connections_get_every_byte_back() {
-    let server = Server::start();
+/// Both ends at once: neither waits for the other.
+fn three_megabytes_go_each_way(model: Model) {
+    let server = Server::start(model);
+    let stream = server.connect();
+    let sent = bytes(3_000_000, 3);
+    thread::scope(|scope| {
+        scope.spawn(|| (&stream).write_all(&sent).expect("it is taken"));
+        echoed(&stream, &sent);
+    });
+    drop(stream);
+    let line = server.end(Signal::TERM);
+    assert_eq!(line.count("bytes"), 3_000_000);
+    assert_eq!(line.count("resets"), 0);
+}
+
+fn two_hundred_connections_get_every_byte_back(model: Model) {
+    let server = Server::start(model);
     let messages: Vec<Vec<u8>> = (0..200).map(|number| bytes(10_000, number * 7)).collect();
     let streams: Vec<TcpStream> = messages.iter().map(|_| server.connect()).collect();
     for _ in 0..3 {
@@ -120,9 +188,8 @@ fn two_hundred_connections_get_every_byte_back() {
     assert_eq!(line.count("resets"), 0);
 }
 
-#[test]
-fn a_client_that_shuts_down_its_write_side_gets_everything_back_and_then_the_end() {
-    let server = Server::start();
+fn a_client_that_shuts_down_its_write_side_gets_everything_back_and_then_the_end(model: Model) {
+    let server = Server::start(model);
     let sent = bytes(1_000_000, 1);
     let stream = server.connect();
     let back = thread::scope(|scope| {
@@ -139,9 +206,8 @@ fn a_client_that_shuts_down_its_write_side_gets_everything_back_and_then_the_end
     assert_eq!(line.count("resets"), 0);
 }
 
-#[test]
-fn a_slow_reader_is_waited_for_in_bounded_memory() {
-    let server = Server::start();
+fn a_slow_reader_is_waited_for_in_bounded_memory(model: Model) {
+    let server = Server::start(model);
     let sent = bytes(32 << 20, 2);
     let stream = server.connect();
     let memory_kib = server.memory_kib_max();
@@ -183,9 +249,8 @@ fn a_slow_reader_is_waited_for_in_bounded_memory() {
     assert_eq!(line.count("bytes"), (32 << 20) + 5);
 }
 
-#[test]
-fn a_reset_is_counted_and_harms_nobody_else() {
-    let server = Server::start();
+fn a_reset_is_counted_and_harms_nobody_else(model: Model) {
+    let server = Server::start(model);
     let (one, other) = (server.connect(), server.connect());
     (&one).write_all(b"unread").expect("it is taken");
     one.peek(&mut [0]).expect("the echo is there");
@@ -198,13 +263,13 @@ fn a_reset_is_counted_and_harms_nobody_else() {
     assert_eq!(line.count("connections"), 2);
 }
 
-#[test]
-fn without_descriptors_accepting_pauses_and_goes_on_when_a_connection_closes() {
+fn without_descriptors_accepting_pauses_and_goes_on_when_a_connection_closes(model: Model) {
     const CLIENTS: u64 = 40;
     let echo = example("echo");
-    let limited = "ulimit -n 20; exec \"$0\" --serve 127.0.0.1:0";
+    let limited = "ulimit -n 20; exec \"$0\" --serve 127.0.0.1:0 --model \"$1\"";
     let began = Instant::now();
-    let server = Server::start_as(Command::new("sh").arg("-c").arg(limited).arg(echo));
+    let mut shell = Command::new("sh");
+    let server = Server::start_as(shell.arg("-c").arg(limited).arg(echo).arg(model.name()));
     // The kernel accepts them all; the server has descriptors for a few.
     let streams: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
     for mut stream in &streams {
@@ -225,37 +290,68 @@ fn without_descriptors_accepting_pauses_and_goes_on_when_a_connection_closes() {
     assert!(line.count("pauses") <= pauses_max, "it spins: {line:?}");
 }
 
-#[test]
-fn the_load_ends_by_itself_without_errors() {
-    let arguments = ["--seconds", "1", "--connections", "8"];
-    let command = &mut Command::new(example("echo"));
-    let (status, printed) = Running::start(command.args(arguments)).finish();
+fn the_load_ends_by_itself_without_errors(model: Model) {
+    let line = load(model, &["--seconds", "1", "--connections", "8"]);
+    assert_eq!(line.count("connections"), 8);
+    assert_eq!(line.count("size"), 64);
+    assert!(line.figure("p50") > 0.0 && line.figure("p50") <= line.figure("p99"));
+    assert!(line.figure("p99") <= line.figure("p99.9"));
+    let syscalls = line.figure("syscalls/message");
+    match model {
+        // A read and a write each, and a share of the waits.
+        Model::Reactor => assert!((2.0..4.0).contains(&syscalls), "{line:?}"),
+        // Two waits if each finds one completion, and shares of them if they find more; what is over is of the connections.
+        Model::Proactor => assert!((0.0..2.1).contains(&syscalls), "{line:?}"),
+    }
+}
+
+fn five_hundred_connections_make_no_errors(model: Model) {
+    load(model, &["--seconds", "1", "--connections", "500"]);
+}
+
+fn messages_larger_than_any_buffer_come_back_whole(model: Model) {
+    let large = ["--connections", "2", "--size", "3000000"];
+    load(model, &[&["--seconds", "0.2"], &large[..]].concat());
+}
+
+/// Runs the load against a server of one model, which must make no errors.
+fn load(model: Model, arguments: &[&str]) -> Line {
+    let mut command = Command::new(example("echo"));
+    let (status, printed) =
+        Running::start(command.args(["--model", model.name()]).args(arguments)).finish();
     assert!(status.success(), "{status}: {printed}");
-    assert_eq!(printed.lines().count(), 1, "a line for each model");
-    assert!(printed.starts_with("model=reactor connections=8 size=64 "));
+    assert_eq!(printed.lines().count(), 1, "{printed}");
+    let start = format!("model={} connections=", model.name());
+    assert!(printed.starts_with(&start), "{printed}");
     let line = Line::parse(&printed);
     assert_eq!(line.count("errors"), 0);
     assert!(line.figure("messages/s") > 0.0);
-    assert!(line.figure("p50") > 0.0 && line.figure("p50") <= line.figure("p99"));
-    assert!(line.figure("p99") <= line.figure("p99.9"));
-    // A read and a write each, and a share of the waits.
-    assert!((2.0..4.0).contains(&line.figure("syscalls/message")));
+    line
 }
 
 #[test]
-fn messages_larger_than_any_buffer_come_back_whole() {
-    let arguments = [
-        "--seconds",
-        "0.2",
-        "--connections",
-        "2",
-        "--size",
-        "3000000",
-    ];
+fn without_arguments_there_is_a_line_for_each_model() {
     let command = &mut Command::new(example("echo"));
-    let (status, printed) = Running::start(command.args(arguments)).finish();
+    let (status, printed) = Running::start(command.args(["--seconds", "0.2"])).finish();
     assert!(status.success(), "{status}: {printed}");
-    let line = Line::parse(&printed);
-    assert_eq!(line.count("errors"), 0);
-    assert!(line.figure("messages/s") > 0.0);
+    let lines: Vec<&str> = printed.lines().collect();
+    let [reactor, proactor] = lines[..] else {
+        panic!("{printed}");
+    };
+    assert!(reactor.starts_with("model=reactor connections=16 size=64 "));
+    match no_ring() {
+        None => assert!(proactor.starts_with("model=proactor connections=16 size=64 ")),
+        Some(why) => assert_eq!(proactor, why),
+    }
+}
+
+#[test]
+fn without_io_uring_a_proactor_that_was_asked_for_says_why_there_is_none() {
+    let Some(why) = no_ring() else { return };
+    for arguments in [&["--serve", "127.0.0.1:0"][..], &["--seconds", "0.1"]] {
+        let mut command = Command::new(example("echo"));
+        command.args(["--model", "proactor"]).args(arguments);
+        let (status, printed) = Running::start(&mut command).finish();
+        assert_eq!((status.code(), printed.trim_end()), (Some(SKIPPED), &*why));
+    }
 }

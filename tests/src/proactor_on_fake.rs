@@ -162,6 +162,10 @@ impl Outside for &mut Fake {
             .map(<[u8]>::to_vec)
     }
 
+    fn remove(&mut self, name: &str) {
+        let _ = self.unlink(format!("/test/{name}"));
+    }
+
     fn keep(&mut self, fd: FakeOwned) -> FakeFd {
         let fd = fd.into_fd();
         ENDS.with_borrow_mut(|ends| ends.insert(fd));

@@ -201,6 +201,10 @@ impl Outside for OtherSide {
         std::fs::read(self.path(name)).ok()
     }
 
+    fn remove(&mut self, name: &str) {
+        let _ = std::fs::remove_file(self.path(name));
+    }
+
     fn keep(&mut self, fd: Fd) -> RawFd {
         let fd = fd.into_owned_fd();
         libc::set_non_blocking(&fd);

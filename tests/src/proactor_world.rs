@@ -105,6 +105,9 @@ pub trait Outside {
     /// What is in the file of this name.
     fn content(&mut self, name: &str) -> Option<Vec<u8>>;
 
+    /// Takes the file of this name away, if there is one.
+    fn remove(&mut self, name: &str);
+
     /// Keeps a descriptor on this side.
     fn keep(&mut self, fd: Self::Fd) -> Self::End;
     /// Writes.

@@ -126,6 +126,11 @@ fn g1_every_call_in_a_forked_child_is_refused() {
             assert_eq!(results(&ring.settle()).last(), Some(&(2, CANCELLED)));
             ring.uninstall(slot).unwrap();
             ring.withdraw(group).unwrap();
+            // What is registered is shared with the kernel still.
+            peer.write_all(b"fixed").unwrap();
+            ring.start(op::read_fixed(file, FixedBuffer::new(0), 0, 64), 8);
+            assert_eq!(results(&ring.settle()), [(8, 5)]);
+            assert_eq!(&ring.fixed(FixedBuffer::new(0)).unwrap()[..5], b"fixed");
             assert_eq!(ring.unregister_buffers().unwrap().len(), 1);
             ring.start(op::send(file, Counted::of(b"after")), 9);
             assert_eq!(results(&ring.settle()), [(9, 5)]);
@@ -272,6 +277,27 @@ fn g1_a_lease_in_the_child_gives_nothing_back() {
         assert_eq!(&*lease, b"leased");
         assert!(!ring.contains(recv));
         drop((lease, done));
+        ring.start(op::recv(file, Counted::with_room(64)), 3);
+        assert_eq!(results(&ring.settle()), [(3, 16)], "what had no room before");
+        // What parent and kernel share is shared still: buffers go round, and their content is seen.
+        for round in 0..20u8 {
+            ring.start(op::recv_multi(file, group), 2);
+            peer.write_all(&[round; 40]).unwrap();
+            let mut came = Vec::new();
+            while came.len() < 40 {
+                for done in ring.turn() {
+                    if !done.more {
+                        assert!(done.into_lease().is_none());
+                        ring.start(op::recv_multi(file, group), 2);
+                    } else if let Some(lease) = done.into_lease() {
+                        came.extend_from_slice(&lease);
+                    }
+                }
+            }
+            assert_eq!(came, [round; 40]);
+            ring.cancel_all();
+            ring.settle();
+        }
         ring.withdraw(group).unwrap();
     });
 }

@@ -9,13 +9,14 @@ mod ring;
 mod system;
 
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::marker::PhantomData;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::time::Duration;
 
 use linux_event_core::errno::Errno;
 use linux_event_core::error::Error;
 use linux_event_core::handle::File;
-use linux_event_core::proactor::{Backend, Event, FixedBuffer, Group, Uring, Vectors, op};
+use linux_event_core::proactor::{Backend, Block, Event, FixedBuffer, Group, Uring, Vectors, op};
 use ring::{CANCELLED, Counted, Counting, Dice, Ring, Turns, in_balance, results};
 
 const NO_BUFFERS: i32 = -Errno::ENOBUFS.raw();
@@ -481,4 +482,81 @@ fn p14_registered_slots_keep_their_file_for_themselves() {
             assert_eq!(peer.read(&mut [0]).unwrap(), 0);
         },
     );
+}
+
+/// Tells at compile time whether a type has a property: an inherent constant, where the bound holds, goes before the
+/// trait's.
+struct Has<T>(PhantomData<T>);
+
+trait HasNot {
+    const SEND: bool = false;
+    const SYNC: bool = false;
+}
+
+impl<T> HasNot for Has<T> {}
+
+impl<T: Send> Has<T> {
+    const SEND: bool = true;
+}
+
+impl<T: Sync> Has<T> {
+    const SYNC: bool = true;
+}
+
+#[test]
+fn p16_what_belongs_to_a_ring_stays_on_its_thread() {
+    type Slices = Uring<&'static mut [u8]>;
+    let things = [
+        (Has::<Ring<8>>::SEND, Has::<Ring<8>>::SYNC),
+        (Has::<Uring<Counted>>::SEND, Has::<Uring<Counted>>::SYNC),
+        (Has::<Slices>::SEND, Has::<Slices>::SYNC),
+        (Has::<Lease>::SEND, Has::<Lease>::SYNC),
+        (Has::<Block<64, 4>>::SEND, Has::<Block<64, 4>>::SYNC),
+        (Has::<ring::Done>::SEND, Has::<ring::Done>::SYNC),
+    ];
+    assert_eq!(things, [(false, false); 6]);
+    // So that the above can be believed.
+    const { assert!(Has::<u32>::SEND && Has::<u32>::SYNC) };
+}
+
+/// Completions for which there is no room may end a receive with bytes in its last one: they are delivered as well.
+#[test]
+fn p16_bytes_of_the_last_completion_are_delivered() {
+    in_balance("p16_bytes_of_the_last_completion_are_delivered", || {
+        let mut ring: Ring<16> = ring::ring_over(ring::small(8, 8));
+        let group = ring.provide(64, 16).unwrap();
+        let (ours, peer) = UnixDatagram::pair().unwrap();
+        let ours = ring.take_in(ours);
+        let (mut next, mut ended_with_bytes) = (0, 0);
+        for round in 0..50 {
+            ring.start(op::recv_multi(ours, group), round);
+            ring.flush().unwrap();
+            for number in 0..40u8 {
+                // As much as a socket of datagrams queues, with a completion for each.
+                peer.send(&[number]).unwrap();
+                if number % 10 == 9 {
+                    let mut came = 0;
+                    while came < 10 {
+                        for done in ring.turn() {
+                            let more = done.more;
+                            if let Some(lease) = done.into_lease() {
+                                assert_eq!(&*lease, [next % 40]);
+                                next += 1;
+                                came += 1;
+                                ended_with_bytes += u32::from(!more);
+                            }
+                            if !more {
+                                ring.start(op::recv_multi(ours, group), round);
+                            }
+                        }
+                    }
+                }
+            }
+            ring.cancel_all();
+            ring.settle();
+            next = 0;
+        }
+        assert!(ended_with_bytes > 0, "the queue was never full");
+        ring.withdraw(group).unwrap();
+    });
 }

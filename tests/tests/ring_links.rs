@@ -350,6 +350,43 @@ fn p9_a_timeout_ends_a_multishot_operation() {
     });
 }
 
+/// The longest time there is is long, and not over at once.
+#[test]
+fn p9_times_without_end_do_not_end() {
+    in_balance("p9_times_without_end_do_not_end", || {
+        let times = [
+            Duration::MAX,
+            Duration::from_secs(1 << 34),
+            Duration::from_hours(1 << 20),
+        ];
+        for time in times {
+            let mut ring: Ring<16> = ring::ring();
+            let (ours, mut peer) = UnixStream::pair().unwrap();
+            let ours = ring.take_in(ours);
+            // What ends its waits is over in 5 ms; a wait that does not wait would turn thousands of times.
+            for (number, timeout) in [(1, Some(time)), (2, None), (3, Some(time))] {
+                // The first of them without, the others with a deadline as far away.
+                let timer = (number > 1).then(|| ring.after(time, 9).unwrap());
+                ring.start(waits(ours).timeout(5 * MILLI), number);
+                let (mut turns, mut done) = (0, Vec::new());
+                while ring.operations() > 0 {
+                    ring.wait(timeout).unwrap();
+                    let happened = std::iter::from_fn(|| ring.next()).collect();
+                    done.extend(ring::completions(happened));
+                    turns += 1;
+                }
+                assert_eq!(results(&done), [(number, CANCELLED)], "{time:?}");
+                assert!(turns < 10, "{time:?}: {turns} turns");
+                assert!(timer.is_none_or(|timer| ring.cancel(timer)));
+            }
+            ring.start(waits(ours).timeout(time), 4);
+            assert!(ring.turn_within(Duration::ZERO).is_empty());
+            peer.write_all(&[1]).unwrap();
+            assert_eq!(results(&ring.settle()), [(4, 1)]);
+        }
+    });
+}
+
 #[test]
 fn p15_a_chain_closes_its_file_whether_it_breaks_or_not() {
     in_balance(

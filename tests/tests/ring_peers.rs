@@ -14,11 +14,12 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use linux_event_core::errno::Errno;
 use linux_event_core::handle::File;
-use linux_event_core::proactor::{How, MessageFlags, PollEvents, Vectors, op};
+use linux_event_core::proactor::{Event, How, MessageFlags, PollEvents, Vectors, op};
 use ring::{CANCELLED, Counted, Done, Ring, Turns, in_balance, results};
 
 const RESET: i32 = -Errno::ECONNRESET.raw();
@@ -568,6 +569,101 @@ fn p15_a_splice_ends_with_either_of_its_files() {
                 assert_eq!(ring.cancel_on(file), 1);
                 assert_eq!(results(&ring.settle()), [(3, CANCELLED)]);
             }
+        }
+    });
+}
+
+static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn interrupted(_signal: i32) {
+    INTERRUPTS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Waits that signal handlers cut short lose nothing of what was queued or has come.
+#[test]
+fn p9_a_signal_every_millisecond_costs_no_message_and_no_timer() {
+    const MESSAGES: u32 = 10_000;
+    const NAME: &str = "p9_a_signal_every_millisecond_costs_no_message_and_no_timer";
+    in_balance(NAME, || {
+        system::handle_without_restart(libc::SIGUSR1, interrupted).unwrap();
+        let mut ring: Ring = ring::ring();
+        let (ours, mut peer) = UnixStream::pair().unwrap();
+        let ours = ring.take_in(ours);
+        let echo = std::thread::spawn(move || {
+            let mut bytes = [0; 4];
+            while peer.read_exact(&mut bytes).is_ok() {
+                peer.write_all(&bytes).unwrap();
+            }
+        });
+        let storm = system::SignalStorm::every(Duration::from_millis(1), libc::SIGUSR1).unwrap();
+        let mut timers = 0;
+        let mut started = 0;
+        let mut number = 0;
+        while number < MESSAGES {
+            let bytes = number.to_ne_bytes();
+            let chain = [
+                (op::send(ours, Counted::of(bytes)).link().into(), 1),
+                (op::recv(ours, Counted::with_room(4)).into(), 2),
+            ];
+            ring.submit_chain(chain).expect("a chain");
+            if number % 100 == 0 {
+                ring.after(Duration::from_micros(u64::from(number % 3000)), 3)
+                    .unwrap();
+                started += 1;
+            }
+            while ring.operations() > 0 {
+                for event in ring.turn_within(ring::LONG) {
+                    match event {
+                        Event::Completion(done) if done.data == 2 => {
+                            assert_eq!(&*done.into_buffer().unwrap(), bytes);
+                            number += 1;
+                        }
+                        Event::Completion(done) => assert_eq!(done.result, 4),
+                        Event::Timer { .. } => timers += 1,
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+        }
+        while ring.live() > 0 {
+            timers += ring.turn_within(ring::LONG).len();
+        }
+        // One that is interrupted for sure.
+        let before = INTERRUPTS.load(Ordering::Relaxed);
+        ring.start(op::recv(ours, Counted::with_room(4)), 4);
+        while INTERRUPTS.load(Ordering::Relaxed) < before + 10 {
+            assert!(ring.turn_within(ring::LONG).is_empty());
+        }
+        drop(storm);
+        assert_eq!(timers, started);
+        drop(ring);
+        echo.join().unwrap();
+    });
+}
+
+/// Buffers that have no memory go and come back as others do.
+#[test]
+fn p6_empty_buffers_go_and_come_back() {
+    in_balance("p6_empty_buffers_go_and_come_back", || {
+        let mut ring: Ring = ring::ring();
+        let null = ring.take_in(std::fs::File::open("/dev/null").unwrap());
+        let (ours, _peer) = UnixStream::pair().unwrap();
+        let ours = ring.take_in(ours);
+        ring.start(op::read(null, Counted::with_room(0)), 1);
+        ring.start(op::send(ours, Counted::with_room(100)), 2);
+        ring.start(op::write(ours, Counted::with_room(0)), 3);
+        ring.start(op::read(null, Counted::with_room(10)).limit(0), 4);
+        let mut buffers = Vectors::new();
+        for room in [0, 8, 0] {
+            assert!(buffers.push(Counted::with_room(room)).is_ok());
+        }
+        ring.submit_vectored(op::read_vectored(null, buffers), 5)
+            .expect("a read");
+        let mut done = ring.settle();
+        done.sort_by_key(|done| done.data);
+        assert_eq!(results(&done), [(1, 0), (2, 0), (3, 0), (4, 0), (5, 0)]);
+        for done in done.into_iter().take(4) {
+            assert!(done.into_buffer().expect("a buffer").is_empty());
         }
     });
 }

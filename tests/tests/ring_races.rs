@@ -15,6 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use linux_event_core::errno::Errno;
+use linux_event_core::error::Error;
 use linux_event_core::handle::{File, Op, TimerId};
 use linux_event_core::proactor::{Event, Payload, PollEvents, op};
 use ring::{CANCELLED, Counted, Counting, Dice, Done, Ring, Turns, in_balance, to_std};
@@ -607,6 +608,47 @@ fn p4_a_stale_handle_never_touches_a_newer_operation_in_its_slot() {
             if stale.len() > 8 {
                 stale.remove(0);
             }
+        }
+    });
+}
+
+/// What one ring gave out means nothing to another.
+#[test]
+fn p4_the_handles_of_one_ring_are_foreign_to_another() {
+    const NAME: &str = "p4_the_handles_of_one_ring_are_foreign_to_another";
+    in_balance(NAME, || {
+        let (ours, mut peer) = UnixStream::pair().unwrap();
+        // The same slots of each are taken by the same kinds of things.
+        let mut rings: Vec<_> = (0..8)
+            .map(|number| {
+                let mut ring: Ring<8> = ring::ring();
+                let file = ring.take_in(ours.try_clone().unwrap());
+                let recv = ring.start(op::recv(file, Counted::with_room(1)), number);
+                let timer = ring.after(ring::LONG, number).unwrap();
+                ring.flush().unwrap();
+                (ring, file, recv, timer)
+            })
+            .collect();
+        for at in 0..rings.len() {
+            let (_, file, recv, timer) = rings[at];
+            for (other, (ring, ..)) in rings.iter_mut().enumerate() {
+                if other == at {
+                    continue;
+                }
+                assert!(!ring.cancel(recv) && !ring.contains(recv) && !ring.detach(recv));
+                assert!(!ring.cancel(timer) && !ring.set_counted(recv, false));
+                assert_eq!(ring.cancel_on(file), 0);
+                assert!(ring.number(file).is_none());
+                assert_eq!(ring.close(file, 0).unwrap_err(), Error::Stale);
+                assert_eq!(ring.release(file).map(drop), Err(Error::Stale));
+                let refused = ring.submit(op::recv(file, Counted::with_room(1)), 0);
+                assert_eq!(refused.unwrap_err().error, Error::Stale);
+            }
+        }
+        peer.write_all(&[1; 8]).unwrap();
+        for (number, (mut ring, _, _, timer)) in rings.into_iter().enumerate() {
+            assert_eq!(ring::results(&ring.settle()), [(number as u32, 1)]);
+            assert!(ring.cancel(timer));
         }
     });
 }

@@ -192,7 +192,17 @@ impl<const SIZE: usize, const COUNT: usize> fmt::Debug for Pool<SIZE, COUNT> {
     }
 }
 
-/// A block of a [`Pool`]: dereferences to its filled part, goes home when it is dropped. It stays on its pool's thread.
+/// A block of a [`Pool`]: dereferences to its filled part, goes home when it is dropped. It stays on its pool's thread:
+///
+/// ```compile_fail,E0277
+/// fn send<T: Send>() {}
+/// send::<linux_event_core::proactor::Block<64, 4>>();
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn sync<T: Sync>() {}
+/// sync::<linux_event_core::proactor::Block<64, 4>>();
+/// ```
 pub struct Block<const SIZE: usize, const COUNT: usize> {
     pool: &'static Pool<SIZE, COUNT>,
     index: u32,

@@ -41,7 +41,17 @@ use crate::signal::SignalSet;
 /// `OPS` is how many operations, adopted files, and subscriptions with processes there can be, each; `T` how many timers.
 /// `B` is the [`Backend`], `S` holds the [`Storage`]: the storage itself, `&'static mut` of one, or a box.
 ///
-/// It stays on the thread that made it, and dropping it waits for what is in flight: see [`shutdown`](Self::shutdown).
+/// Dropping it waits for what is in flight: see [`shutdown`](Self::shutdown). It stays on the thread that made it:
+///
+/// ```compile_fail,E0277
+/// fn send<T: Send>() {}
+/// send::<linux_event_core::proactor::Proactor<&'static mut [u8], u32>>();
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn sync<T: Sync>() {}
+/// sync::<linux_event_core::proactor::Proactor<&'static mut [u8], u32>>();
+/// ```
 pub struct Proactor<
     Buf,
     D,

@@ -1,4 +1,4 @@
-//! One connection of the server: what it reads it writes back.
+//! One connection of the server on a reactor: what it reads it writes back.
 //!
 //! **What.** [`Connection::serve`] does what can be done now without blocking, and says what to wait for.
 //!
@@ -12,25 +12,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
-/// As much as one turn reads from one connection, and as much as a connection keeps at most.
-pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
-
-/// What the server has done.
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    /// System calls, but for those of the loop.
-    pub(crate) syscalls: u64,
-    /// Connections accepted.
-    pub(crate) connections: u64,
-    /// Bytes echoed.
-    pub(crate) bytes: u64,
-    /// Connections that ended other than by the peer's end of stream.
-    pub(crate) resets: u64,
-    /// Connections that were accepted and could not be watched, or were gone by the time they were accepted.
-    pub(crate) refused: u64,
-    /// Times that accepting paused for want of descriptors or memory.
-    pub(crate) pauses: u64,
-}
+use crate::counts::Counts;
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use linux_event::{Epoll, Errno, Interest, Loop, Reactor, TimerId, Watcher};
 
-use crate::Measured;
-use crate::connection::{Connection, Counts, Next, READ_BYTES_MAX};
-use crate::load;
+use crate::connection::{Connection, Next};
+use crate::counts::Counts;
+use crate::{Measured, READ_BYTES_MAX, load};
 
 /// Connections accepted in one turn at most; the listener is reported again while more are waiting.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -48,11 +48,7 @@ pub(crate) fn serve(address: SocketAddr) -> Result<(), Box<dyn Error>> {
 
     server.run()?;
 
-    let counts = &server.state.counts;
-    println!(
-        "served connections={} bytes={} resets={} refused={} pauses={}",
-        counts.connections, counts.bytes, counts.resets, counts.refused, counts.pauses
-    );
+    println!("{}", server.state.counts);
     Ok(())
 }
 

@@ -229,7 +229,7 @@ impl Socket {
         buffer: &mut [u8],
         released: &mut Vec<usize>,
     ) -> Result<usize, Errno> {
-        if buffer.is_empty() {
+        if buffer.is_empty() && !self.queue.is_empty() {
             return Ok(0);
         }
         let mut count = 0;
@@ -255,10 +255,12 @@ impl Socket {
     }
 
     /// Copies what a read would move.
-    pub(super) fn peek(&self, bytes_max: usize) -> Result<Vec<u8>, Errno> {
-        let bytes = peek(&self.queue, bytes_max);
-        match self.error {
-            _ if !bytes.is_empty() || bytes_max == 0 => Ok(bytes),
+    pub(super) fn peek(&mut self, bytes_max: usize) -> Result<Vec<u8>, Errno> {
+        if !self.queue.is_empty() {
+            return Ok(peek(&self.queue, bytes_max));
+        }
+        let bytes = Vec::new();
+        match self.error.take() {
             Some(errno) if errno != Errno::EPIPE => Err(errno),
             _ if self.read_closed => Ok(bytes),
             Some(errno) => Err(errno),

@@ -60,6 +60,20 @@ pub(super) struct OpenRegular {
     flags: u32,
 }
 
+impl OpenRegular {
+    pub(super) const fn can_read(&self) -> bool {
+        self.flags & O_ACCESS != O_WRITE_ONLY
+    }
+
+    pub(super) const fn can_write(&self) -> bool {
+        self.flags & O_ACCESS != 0
+    }
+
+    pub(super) const fn appends(&self) -> bool {
+        self.flags & O_APPEND != 0
+    }
+}
+
 /// Paths and what they lead to.
 #[derive(Debug, Default)]
 pub(super) struct FileSystem {
@@ -228,7 +242,7 @@ impl FileSystem {
         buffer: &mut [u8],
         at: Option<u64>,
     ) -> Result<usize, Errno> {
-        if open.flags & O_ACCESS == O_WRITE_ONLY {
+        if !open.can_read() {
             return Err(Errno::EBADF);
         }
         if at.is_some_and(|at| i64::try_from(at).is_err()) {
@@ -248,7 +262,7 @@ impl FileSystem {
         bytes: &[u8],
         at: Option<u64>,
     ) -> Result<usize, Errno> {
-        if open.flags & O_ACCESS == 0 {
+        if !open.can_write() {
             return Err(Errno::EBADF);
         }
         let Some(regular) = self.inodes.get_mut(&open.inode) else {

@@ -10,8 +10,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use linux_event::Signal;
 use linux_event::core::sys::{Fd, Kernel, Linux};
+use linux_event::{Error, Loop, LoopError, Signal};
 
 /// After so long a child is killed, and its test fails.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -29,6 +29,20 @@ pub(crate) fn example(name: &str) -> PathBuf {
         path.display()
     );
     path
+}
+
+/// The exit code of an example that needs io_uring, where that may not be used: it has printed why, and its test is skipped.
+pub(crate) const SKIPPED: i32 = 77;
+
+/// Why io_uring may not be used here; `None` if it may.
+pub(crate) fn no_ring() -> Option<String> {
+    match Loop::proactor() {
+        Ok(_) => None,
+        Err(error @ Error::Loop(LoopError::NoRing { .. } | LoopError::RingTooOld)) => {
+            Some(error.to_string())
+        }
+        Err(error) => panic!("io_uring is here, and a loop can't be had: {error}"),
+    }
 }
 
 /// A child process with its standard output piped. It is killed when its time is over, and when this is dropped.

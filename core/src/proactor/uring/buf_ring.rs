@@ -309,9 +309,14 @@ impl<K: Kernel> fmt::Debug for Groups<K> {
 ///
 /// It can't be copied and does not leave the loop's thread:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// fn send<T: Send>() {}
 /// send::<linux_event_core::proactor::Lease>();
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn sync<T: Sync>() {}
+/// sync::<linux_event_core::proactor::Lease>();
 /// ```
 pub struct Lease<K: Kernel = crate::sys::Linux> {
     header: NonNull<Header<K>>,

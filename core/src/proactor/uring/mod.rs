@@ -140,7 +140,7 @@ impl Memory {
     }
 }
 
-/// Completion by io_uring. Neither `Send` nor `Sync`: a ring is its thread's.
+/// Completion by io_uring.
 ///
 /// `Buf` is what operations own, `P` how it holds its [`Wakeup`]: `&'static` here, an `Arc` where there is one. A
 /// [`Proactor`](super::Proactor) drives it.
@@ -160,6 +160,18 @@ impl Memory {
 ///     }
 /// }
 /// # Ok::<(), linux_event_core::error::Error>(())
+/// ```
+///
+/// It is neither `Send` nor `Sync`: a ring is its thread's.
+///
+/// ```compile_fail,E0277
+/// fn send<T: Send>() {}
+/// send::<linux_event_core::proactor::Uring<&'static mut [u8]>>();
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn sync<T: Sync>() {}
+/// sync::<linux_event_core::proactor::Uring<&'static mut [u8]>>();
 /// ```
 // In this order: what every operation touches comes first, together.
 #[repr(C)]

@@ -68,7 +68,12 @@ impl Fake {
         let events = operation.polled();
         let ready = self.machine.state(file) & events;
         if !self.machine.is_pollable(file) {
-            return Some(ready as i32);
+            let ended = if ready == 0 {
+                failure(Errno::EINVAL)
+            } else {
+                ready as i32
+            };
+            return Some(ended);
         }
         if ready != 0 && key & events != 0 {
             self.tell_more(operation, ready as i32, Carried::Nothing, None);

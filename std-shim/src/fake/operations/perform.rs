@@ -177,8 +177,11 @@ impl Fake {
 
     fn perform_poll(&mut self, operation: &Operation) -> Result<usize, Errno> {
         let events = operation.polled();
-        let ready = self.machine.state(operation.file()?) & events;
+        let file = operation.file()?;
+        let ready = self.machine.state(file) & events;
         match ready {
+            // What it could wait for will never be (`io_uring/poll.c`).
+            0 if !self.machine.is_pollable(file) => Err(Errno::EINVAL),
             0 => Err(Errno::EAGAIN),
             ready => Ok(ready as usize),
         }

@@ -167,15 +167,28 @@ impl Fake {
         }
     }
 
+    /// Whether a file is one that such an operation works on. A socket has no position but the first (`net/socket.c`).
+    fn check_kind(&self, operation: &Operation, file: FileId) -> Result<(), Errno> {
+        let is_socket = self.machine.domain(file).is_some();
+        match operation.at() {
+            _ if operation.is_message() && !is_socket => Err(Errno::ENOTSOCK),
+            Some(at) if at != 0 && is_socket => Err(Errno::ESPIPE),
+            _ => Ok(()),
+        }
+    }
+
     fn read_for(&mut self, operation: &Operation) -> Result<Vec<u8>, Errno> {
         let file = operation.file()?;
         let wanted = operation.wanted() - operation.received.len().min(operation.wanted());
-        if operation.is_message() && self.machine.domain(file).is_none() {
-            return Err(Errno::ENOTSOCK);
+        self.check_kind(operation, file)?;
+        // A read without room asks no socket at all (`net/socket.c`).
+        if !operation.is_message() && wanted == 0 && self.machine.domain(file).is_some() {
+            return Ok(Vec::new());
         }
-        // A receive without room waits all the same.
+        // A receive without room waits all the same, on a connection.
+        let is_connection = matches!(self.machine.object(file), Some(Object::Socket(_)));
         let is_readable = self.machine.state(file) & (IN | RDHUP | HUP | ERR) != 0;
-        if operation.is_message() && wanted == 0 && !is_readable {
+        if operation.is_message() && is_connection && wanted == 0 && !is_readable {
             return Err(Errno::EAGAIN);
         }
         if operation.has_flag(MessageFlags::PEEK) {
@@ -221,9 +234,7 @@ impl Fake {
 
     fn write_for(&mut self, operation: &Operation) -> Result<usize, Errno> {
         let file = operation.file()?;
-        if operation.is_message() && self.machine.domain(file).is_none() {
-            return Err(Errno::ENOTSOCK);
-        }
+        self.check_kind(operation, file)?;
         if operation.request.code() == Code::SendZeroCopy
             && self.machine.domain(file) == Some(Domain::Unix)
         {
@@ -251,13 +262,15 @@ impl Fake {
 
     /// Copies what a read would move.
     fn peek(&mut self, file: FileId, bytes_max: usize, at: Option<u64>) -> Result<Vec<u8>, Errno> {
+        if let Some(socket) = self.machine.socket_mut(file) {
+            return socket.peek(bytes_max);
+        }
         match self.machine.object(file) {
             Some(Object::PipeReader(_)) => self
                 .machine
                 .pipe_of(file)
                 .ok_or(Errno::EBADF)?
                 .peek(bytes_max),
-            Some(Object::Socket(socket)) => socket.peek(bytes_max),
             Some(Object::Regular(regular)) => Ok(self.machine.disk.peek(regular, bytes_max, at)),
             Some(Object::Listener(listener)) => Err(listener.refuses_to_read()),
             Some(Object::Unconnected(unconnected)) => unconnected.read().map(|_| Vec::new()),
@@ -275,10 +288,19 @@ impl Fake {
         let Extra::From { offset, .. } = operation.request.extra else {
             return Err(Errno::EINVAL);
         };
+        if operation.asked() == 0 {
+            return Ok(0); // nothing more is looked at (`io_uring/splice.c`)
+        }
         let from = Some(offset).filter(|&offset| offset != CURRENT);
         let to = Some(operation.request.offset).filter(|&offset| offset != CURRENT);
-        let reads = !matches!(self.machine.object(source), Some(Object::PipeWriter(_)));
-        let writes = !matches!(self.machine.object(target), Some(Object::PipeReader(_)));
+        let reads = match self.machine.object(source) {
+            Some(Object::Regular(regular)) => regular.can_read(),
+            object => !matches!(object, Some(Object::PipeWriter(_))),
+        };
+        let writes = match self.machine.object(target) {
+            Some(Object::Regular(regular)) => regular.can_write(),
+            object => !matches!(object, Some(Object::PipeReader(_))),
+        };
         if !reads || !writes {
             return Err(Errno::EBADF);
         }
@@ -290,13 +312,27 @@ impl Fake {
         if !source_is_pipe && !target_is_pipe {
             return Err(Errno::EINVAL);
         }
+        if let Some(Object::Regular(regular)) = self.machine.object(target)
+            && regular.appends()
+        {
+            return Err(Errno::EINVAL);
+        }
         if source_is_pipe && from.is_some() || target_is_pipe && to.is_some() {
             return Err(Errno::ESPIPE);
         }
         if source_is_pipe && target_is_pipe && self.machine.is_same_pipe(source, target) {
             return Err(Errno::EINVAL);
         }
-        let bytes = self.peek(source, operation.wanted(), from)?;
+        // Whether anybody reads is asked before there is something to read; of two pipes, when there is.
+        let has_reader = self
+            .machine
+            .pipe_of(target)
+            .is_none_or(|pipe| pipe.reader.is_some());
+        let bytes = match self.peek(source, operation.wanted(), from) {
+            Err(Errno::EAGAIN) if source_is_pipe => return Err(Errno::EAGAIN),
+            _ if !has_reader => return Err(Errno::EPIPE),
+            peeked => peeked?,
+        };
         if bytes.is_empty() {
             return Ok(0);
         }
