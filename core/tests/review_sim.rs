@@ -136,3 +136,17 @@ fn p10_what_is_cut_off_from_its_timeout_ends() {
     assert!(completion.is_cancelled(), "{completion:?}");
     end(proactor, sim);
 }
+
+#[test]
+fn p4_a_request_of_the_loops_own_that_finds_nothing_cancels_nothing() {
+    let (mut ring, sim) = scripted(Manners::default(), Options::default(), &[], LATER);
+    let token = Handle::new(0, Tag::Operation, 0);
+    ring.push(token, read()).unwrap();
+    ring.flush().unwrap();
+    ring.remove(9).unwrap(); // no process is watched by this number
+    for _ in 0..3 {
+        ring.wait(None, Some(Duration::ZERO)).unwrap();
+        assert!(ring.pop().is_none(), "nobody asked for its end");
+    }
+    end(ring, sim);
+}

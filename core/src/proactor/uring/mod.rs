@@ -64,12 +64,15 @@ use register::{Buffers, Files};
 use ring::Ring;
 use setup::LentRing;
 
+/// The generation of the loop's own requests: a request to cancel an operation has the operation's index and generation,
+/// and must not be taken for one of these.
+const CONTROL: u64 = u64::MAX;
 /// The word of a cancel request.
-const CONTROL_CANCEL: Handle = Handle::new(0, Tag::Control, 0);
+const CONTROL_CANCEL: Handle = Handle::new(0, Tag::Control, CONTROL);
 /// The word of a linked timeout.
-const CONTROL_TIMEOUT: Handle = Handle::new(1, Tag::Control, 0);
+const CONTROL_TIMEOUT: Handle = Handle::new(1, Tag::Control, CONTROL);
 /// The word of a request to cancel everything.
-const CONTROL_CANCEL_ALL: Handle = Handle::new(2, Tag::Control, 0);
+const CONTROL_CANCEL_ALL: Handle = Handle::new(2, Tag::Control, CONTROL);
 
 bitflags::bitflags! {
     /// What is to be seen to before the kernel is entered.
