@@ -21,7 +21,7 @@ use linux_event_tests::proactor::{
     Done, FdOf, LoopOf, OnFake, OnRing, Outside, World, adopt, finish, path_buffer, room,
 };
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, TestRng, TestRunner};
 
 const FILES_MAX: usize = 12;
 /// Names of files; there is no folder for the last.
@@ -685,7 +685,9 @@ fn programs(cases: u32) {
         ..Config::default()
     };
     let program = prop::collection::vec(step(), 1..60);
-    let mut runner = TestRunner::new(config);
+    // The same programs in every run: what is random belongs into a fuzzer, or a longer run by hand.
+    let random = TestRng::deterministic_rng(config.rng_algorithm);
+    let mut runner = TestRunner::new_with_rng(config, random);
     let done = runner.run(&program, |steps| {
         let mut pair = Pair::new();
         for step in &steps {
