@@ -102,9 +102,11 @@ impl World for OnRing {
     type Outside<'a> = OtherSide;
 
     fn with_queues<S>(entries: u32, completions: u32, state: S) -> LoopOf<Self, S> {
-        let mut options = Options::default();
-        options.entries = entries;
-        options.cq_entries = Some(completions);
+        let options = Options {
+            entries,
+            cq_entries: Some(completions),
+            ..Options::default()
+        };
         Loop::proactor_with_options(options, state).expect("a ring")
     }
 

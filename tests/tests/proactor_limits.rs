@@ -380,8 +380,10 @@ fn p13_the_same_comes_of_it_with_every_option() {
 #[test]
 fn p13_a_submit_batch_goes_by_itself() {
     on_ring("p13_a_submit_batch_goes_by_itself", || {
-        let mut options = Options::default();
-        options.submit_batch = 2;
+        let options = Options {
+            submit_batch: 2,
+            ..Options::default()
+        };
         let mut event_loop = Loop::proactor_with_options(options, 0).unwrap();
         let (one, end) = pair::<OnRing, _>(&mut event_loop);
         let count = |l: &mut LoopOf<OnRing, u32>, _| l.state += 1;
@@ -398,8 +400,10 @@ fn p13_a_submit_batch_goes_by_itself() {
 
 #[test]
 fn p13_no_entries_are_refused() {
-    let mut options = Options::default();
-    options.entries = 0;
+    let options = Options {
+        entries: 0,
+        ..Options::default()
+    };
     let refused = Loop::proactor_with_options(options, ());
     assert!(refused.is_err());
 }

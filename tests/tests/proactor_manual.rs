@@ -311,7 +311,7 @@ fn f1_multishot_operations_are_told_of_and_ended_by_hand() {
     finish::<OnFake, _>(event_loop);
 }
 
-/// The flags that a send was given reach the kernel, and MSG_NOSIGNAL with them (M-4).
+/// The flags that a send was given reach the kernel, and `MSG_NOSIGNAL` with them (M-4).
 #[test]
 fn p1_flags_reach_the_kernel() {
     let mut event_loop = manual();
@@ -490,7 +490,7 @@ fn f1_an_hour_passes_at_once() {
     let (one, end) = pair::<OnFake, _>(&mut event_loop);
     event_loop
         .recv(one, room(4), |l: &mut LoopOf<OnFake, Vec<Instant>>, _| {
-            l.state.push(l.read_clock())
+            l.state.push(l.read_clock());
         })
         .unwrap();
     let hour = Duration::from_hours(1);

@@ -129,7 +129,7 @@ fn p9_making_moving_and_cancelling_timers_costs_no_call() {
     let Some((mut proactor, probe, _wakeup)) = counted() else {
         return;
     };
-    let (_, counts) = probe.counted(|| {
+    let ((), counts) = probe.counted(|| {
         for number in 1..=ROUNDS {
             let timer = proactor.after(HOUR, 0).unwrap();
             let deadline = proactor.deadline(timer).unwrap() + Duration::from_nanos(number);
@@ -145,7 +145,7 @@ fn p9_a_turn_that_only_waits_for_a_timer_is_one_call() {
     let Some((mut proactor, probe, _wakeup)) = counted() else {
         return;
     };
-    let (_, counts) = probe.counted(|| {
+    let ((), counts) = probe.counted(|| {
         for _ in 0..20 {
             proactor.after(Duration::from_micros(50), 7).unwrap();
             proactor.wait(None).unwrap();
@@ -185,7 +185,7 @@ fn p9_events_left_over_cost_no_call() {
     for data in 0..10 {
         proactor.submit(op::nop(), data).unwrap();
     }
-    let (_, counts) = probe.counted(|| {
+    let ((), counts) = probe.counted(|| {
         for data in 0..10 {
             proactor.wait(None).unwrap();
             let Some(Event::Completion(done)) = proactor.next() else {
@@ -229,7 +229,7 @@ fn w1_a_series_of_wakes_costs_one_write_and_ends_one_wait() {
     let Some((mut proactor, probe, wakeup)) = counted() else {
         return;
     };
-    let (_, counts) = probe.counted(|| {
+    let ((), counts) = probe.counted(|| {
         for _ in 0..10 {
             for _ in 0..5 {
                 wakeup.wake();
@@ -259,7 +259,7 @@ fn p9_a_multishot_receive_needs_a_call_a_turn_and_no_submission() {
     proactor.wait(Some(Duration::ZERO)).unwrap();
     assert!(proactor.next().is_none());
     let submitted = proactor.counters().submitted;
-    let (_, counts) = probe.counted(|| {
+    let ((), counts) = probe.counted(|| {
         for _ in 0..ROUNDS {
             std::io::Write::write_all(&mut other, b"message").unwrap();
             proactor.wait(None).unwrap();

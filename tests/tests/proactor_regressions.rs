@@ -2,6 +2,11 @@
 //!
 //! P1 and P2 are the reference's own names; the others are those of the proactor that was there last.
 
+#![allow(
+    clippy::items_after_statements,
+    reason = "a function stands where it is used"
+)]
+
 use linux_event::core::errno::Errno;
 use linux_event::{FixedBuffer, MessageFlags, Op, PollEvents, op};
 use linux_event_tests::proactor::{

@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let hello = b"hello world\n";
     println!("in one piece: {}", run(hello, |_| Decision::Perform)?);
     println!("byte by byte: {}", run(hello, |_| Decision::Shorten(1))?);
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     println!(
         "an hour late: {}",
         run(hello, move |_| Decision::Delay(hour))?

@@ -83,19 +83,15 @@ fn send<B: ProactorBackend>(
         let connection = &mut event_loop.state;
         connection.sending = false;
         let count = sent.outcome().map(|count| count as usize);
-        match (count, sent.into_buffer()) {
+        if let (Ok(count), Some(buffer)) = (count, sent.into_buffer()) {
             // The rest of it goes first.
-            (Ok(count), Some(buffer)) => {
-                connection
-                    .answers
-                    .splice(..0, buffer[count..].iter().copied());
-            }
+            let rest = buffer[count..].iter().copied();
+            connection.answers.splice(..0, rest);
+        } else {
             // The peer is gone: nobody reads any answer.
-            _ => {
-                connection.ended = true;
-                connection.answers.clear();
-                event_loop.cancel_on(file);
-            }
+            connection.ended = true;
+            connection.answers.clear();
+            event_loop.cancel_on(file);
         }
         send(event_loop, file)
     })?;
