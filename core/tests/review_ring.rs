@@ -421,12 +421,17 @@ fn p6_what_the_kernel_writes_to_stays_mapped_when_a_drop_panics() {
     let before = std::fs::read_to_string("/proc/self/maps").unwrap();
     ring.reserve(40_000).unwrap();
     let after = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let start_of = |line: &str| usize::from_str_radix(line.split('-').next().unwrap(), 16).unwrap();
-    // The arena is what is new; it may have grown a mapping downwards.
-    let arena = after
+    let range_of = |line: &str| {
+        let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let number = |text| usize::from_str_radix(text, 16).unwrap();
+        (number(from), number(to))
+    };
+    // The arena is what is new and large; it may have grown a mapping downwards.
+    let (arena, _) = after
         .lines()
-        .find(|line| !before.lines().any(|old| old == *line))
-        .map(start_of)
+        .filter(|line| line.contains("rw-p") && !before.lines().any(|old| old == *line))
+        .map(range_of)
+        .max_by_key(|(from, to)| to - from)
         .unwrap();
     let token = |index| Handle::new(index, Tag::Operation, 1);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -486,4 +491,42 @@ fn p14_a_slot_is_not_given_away_while_a_member_of_a_chain_waits_for_it() {
     let late = next(&mut proactor);
     assert_eq!((closed.data, late.data), (2, 3));
     assert_eq!(late.outcome(), Err(Errno::EBADF));
+}
+
+#[test]
+fn p14_a_wait_for_a_process_takes_no_bare_number() {
+    let Some(mut proactor) = new_loop() else {
+        return;
+    };
+    let mut by_number: Request<VecBuf> = op::wait_pid(0).into();
+    by_number.length = libc::P_PIDFD;
+    let refused = proactor.submit(by_number, 0).unwrap_err();
+    assert!(
+        matches!(
+            refused.error,
+            Error::Invalid(_) | Error::UnsupportedOperation { .. }
+        ),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn p6_what_a_submitting_thread_did_meanwhile_is_not_leaked() {
+    let options = Options {
+        sqpoll_idle: Some(Duration::from_millis(1)),
+        ..Options::default()
+    };
+    for _ in 0..20 {
+        let ring: Uring<VecBuf> = match Uring::with_options(Linux, options) {
+            Ok(ring) => ring,
+            Err(Error::NoRing { .. }) => return,
+            Err(other) => panic!("{other:?}"),
+        };
+        let mut proactor: Loop = Proactor::new(ring).unwrap();
+        for _ in 0..8 {
+            proactor.submit(op::nop(), 0).unwrap();
+        }
+        let report = proactor.shutdown(Duration::ZERO);
+        assert_eq!((report.settled, report.leaked), (8, 0));
+    }
 }

@@ -83,6 +83,8 @@ where
         if self.ring.queued() > 0 && self.capabilities.flags & linux::IORING_SETUP_SQPOLL != 0 {
             // What its thread has not looked at can't be taken back: numbers in it must not outlive this (P-14).
             let _ = self.flush_queue();
+            self.ring.take_batch();
+            report.settled += self.drain();
         }
         report.settled += self.take_back_queued();
         report.leaked = self.in_flight as usize;

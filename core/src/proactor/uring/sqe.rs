@@ -14,6 +14,7 @@ use core::ops::Deref;
 use core::ptr::{self, NonNull};
 use core::time::Duration;
 
+use linux_raw_sys::general;
 use linux_raw_sys::io_uring as linux;
 use linux_raw_sys::io_uring::io_uring_op as op;
 use linux_raw_sys::net::MSG_TRUNC;
@@ -198,6 +199,10 @@ where
                 | Code::Bind,
                 _,
             ) => Err(invalid("the operation lacks what it works with")),
+            // A descriptor's number, which nothing keeps open (P-14).
+            (Code::WaitId, _) if request.length == general::P_PIDFD => {
+                Err(invalid("a process is named by its id"))
+            }
             (Code::Close, _) => match request.target.0 {
                 Place::Fixed(slot) if !self.files.is_taken(slot) => {
                     Err(invalid("the registered slot is empty"))
