@@ -3,8 +3,8 @@
 //! **What.** A [`Kernel`] around [`Linux`]. Clones share one log: how often each [`Name`] was called, which calls are
 //! to be refused and how, and which descriptors are open. Test files include this one by `#[path]`.
 //!
-//! **Invariants.** *INV-PROBE-1*: each method passes its arguments to the same method of [`Linux`] unchanged, or
-//! returns an error and touches nothing. *INV-PROBE-2*: a number that a call of [`Linux`] gave is owned by exactly one
+//! **Invariants.** *INV-PROBE-1*: each method passes its arguments to the same method of [`Linux`] unchanged, but for the
+//! number of submissions, which may be less; or it returns an error and touches nothing. *INV-PROBE-2*: a number that a call of [`Linux`] gave is owned by exactly one
 //! `Fd<Probe>`; closing one that is not in the list of open ones is a failure of the test.
 //!
 //! **Why this shape.** Refusing on the way to the real kernel shows what a sandbox, a full table or an old kernel
@@ -87,6 +87,8 @@ struct Log {
     refusals: Mutex<BTreeMap<Name, (Errno, u64)>>,
     open: Mutex<BTreeMap<RawFd, Name>>,
     clock: Mutex<Option<Instant>>,
+    /// How many submissions the next `io_uring_enter` that has some passes on at most.
+    short: Mutex<Option<u32>>,
 }
 
 /// A kernel that counts and refuses. See the [module](self).
@@ -134,6 +136,7 @@ impl Probe {
             refusals: Mutex::default(),
             open: Mutex::default(),
             clock: Mutex::default(),
+            short: Mutex::default(),
         }))
     }
 
@@ -168,6 +171,11 @@ impl Probe {
     /// Has the clock stand still at `now`; `None` lets it go on. Waits are not told.
     pub(crate) fn stop_clock(&self, now: Option<Instant>) {
         *locked(&self.0.clock) = now;
+    }
+
+    /// Has the next `io_uring_enter` that submits anything take `entries` at most, as a kernel that runs out of memory does.
+    pub(crate) fn take_at_most(&self, entries: u32) {
+        *locked(&self.0.short) = Some(entries);
     }
 
     /// The descriptors that were made and not closed, and by what.
@@ -356,6 +364,17 @@ unsafe impl Kernel for Probe {
         timeout_ns: Option<u64>,
     ) -> Result<u32, Errno> {
         self.enter(Name::RingEnter)?;
+        let short = (to_submit > 0).then(|| locked(&self.0.short).take());
+        match short.flatten() {
+            Some(0) => return Err(Errno::EAGAIN),
+            // The call ends there, as the kernel's does: it neither waits nor looks for completions.
+            Some(most) if most < to_submit => {
+                const GETEVENTS: u32 = 1;
+                // SAFETY: the caller vouches for what is queued.
+                return unsafe { Linux.io_uring_enter(ring, most, 0, flags & !GETEVENTS, None) };
+            }
+            _ => {}
+        }
         // SAFETY: the caller vouches for what is queued.
         unsafe { Linux.io_uring_enter(ring, to_submit, min_complete, flags, timeout_ns) }
     }
