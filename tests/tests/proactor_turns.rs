@@ -551,11 +551,10 @@ mod embedded {
             outer.run_once(Some(MILLI)).unwrap(); // what is there may be told once
             let turns = outer.state.stats().turns;
             for _ in 0..10 {
-                let begin = outer.read_clock();
+                // What a kernel does for a ring in this thread may end a wait early; that is no event.
                 outer.run_once(Some(MILLI)).unwrap();
-                assert!(outer.read_clock() >= begin + MILLI, "it is not readable");
             }
-            assert_eq!(outer.state.stats().turns, turns);
+            assert_eq!(outer.state.stats().turns, turns, "it is not readable");
             outer.state.cancel(op);
             outer.state.prepare().unwrap();
             outer.run().unwrap();
