@@ -15,8 +15,8 @@ use linux_event_core::handle::{File, Handle, Op, Tag};
 use linux_event_core::pid::ExitStatus;
 use linux_event_core::proactor::{
     self, Carried, Code, Counters, Event, FixedBuffer, FixedFile, Group, How, Link, Payload,
-    PollEvents, Popped, Proactor, Refused, Report, Request, Shutdown, Stat, VectoredRequest,
-    Vectors, op,
+    PollEvents, Popped, Proactor, Refused, Report, Request, Shutdown, Simulated, Stat,
+    VectoredRequest, Vectors, Vouched, op,
 };
 use linux_event_core::reactor;
 use linux_event_core::reactor::backend::{SIGNAL, TIMER, WAKEUP};
@@ -168,6 +168,8 @@ impl reactor::Backend for Liar {
     }
 }
 
+impl Simulated for Liar {}
+
 impl proactor::Backend for Liar {
     type Buf = Thing;
     type Fd = Thing;
@@ -179,7 +181,12 @@ impl proactor::Backend for Liar {
     fn check(&self, _: &Request<Thing>) -> Result<(), Error> {
         self.error()
     }
-    fn push(&mut self, token: Handle, request: Request<Thing>) -> Result<(), Refused<Thing>> {
+    fn push(
+        &mut self,
+        token: Handle,
+        request: Request<Thing>,
+        _: Vouched<Self>,
+    ) -> Result<(), Refused<Thing>> {
         self.tokens.borrow_mut().push(token.raw());
         let buffer = request.buffer;
         match self.error() {
@@ -192,6 +199,7 @@ impl proactor::Backend for Liar {
         &mut self,
         token: Handle,
         request: VectoredRequest<Thing>,
+        _: Vouched<Self>,
     ) -> Result<(), (Error, Vectors<Thing>)> {
         self.tokens.borrow_mut().push(token.raw());
         match self.error() {

@@ -11,7 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
-use buf::VecBuf;
+use buf::{VecBuf, vouched};
 use linux_event_core::errno::Errno;
 use linux_event_core::error::Error;
 use linux_event_core::handle::{Handle, Tag};
@@ -444,10 +444,12 @@ fn p6_what_the_kernel_writes_to_stays_mapped_when_a_drop_panics() {
         )
     };
     // It writes an address into the arena when somebody connects.
-    ring.push(token(0), op::accept(listening).into()).unwrap();
+    ring.push(token(0), op::accept(listening).into(), vouched())
+        .unwrap();
     ring.push(
         token(1),
         op::write(written, Bomb(b"x".to_vec(), true)).into(),
+        vouched(),
     )
     .unwrap();
     ring.wait(None, Some(Duration::from_secs(1))).unwrap();

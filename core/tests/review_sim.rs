@@ -10,7 +10,7 @@ mod ring_kernel;
 use std::rc::Rc;
 use std::time::Duration;
 
-use buf::VecBuf;
+use buf::{VecBuf, vouched};
 use linux_event_core::error::Error;
 use linux_event_core::handle::{Handle, Tag};
 use linux_event_core::proactor::{
@@ -81,8 +81,12 @@ fn p10_completions_that_are_lost_while_an_overflow_is_flushed_are_told() {
     let mut index = 0;
     for count in [8, 2, 1] {
         for _ in 0..count {
-            ring.push(Handle::new(index, Tag::Operation, 1), op::nop().into())
-                .unwrap();
+            ring.push(
+                Handle::new(index, Tag::Operation, 1),
+                op::nop().into(),
+                vouched(),
+            )
+            .unwrap();
             index += 1;
         }
         ring.flush().unwrap();
@@ -141,7 +145,7 @@ fn p10_what_is_cut_off_from_its_timeout_ends() {
 fn p4_a_request_of_the_loops_own_that_finds_nothing_cancels_nothing() {
     let (mut ring, sim) = scripted(Manners::default(), Options::default(), &[], LATER);
     let token = Handle::new(0, Tag::Operation, 0);
-    ring.push(token, read()).unwrap();
+    ring.push(token, read(), vouched()).unwrap();
     ring.flush().unwrap();
     ring.remove(9).unwrap(); // no process is watched by this number
     for _ in 0..3 {

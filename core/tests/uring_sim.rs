@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use buf::VecBuf;
+use buf::{VecBuf, vouched};
 use linux_event_core::errno::Errno;
 use linux_event_core::error::Error;
 use linux_event_core::handle::{Handle, Tag};
@@ -173,10 +173,10 @@ fn p10_what_a_short_submit_cuts_off_a_chain_does_not_run() {
                 (_, false) => linux_event_core::proactor::Link::Soft,
                 (_, true) => linux_event_core::proactor::Link::Hard,
             };
-            ring.push(token(index), request).unwrap();
+            ring.push(token(index), request, vouched()).unwrap();
         }
         // Not of the chain: it runs.
-        ring.push(token(9), op::nop().into()).unwrap();
+        ring.push(token(9), op::nop().into(), vouched()).unwrap();
         ring.wait(None, None).unwrap();
         assert_eq!(results(&mut ring), (vec![(0, 0), (1, 0)], 0));
         ring.wait(None, None).unwrap();
@@ -216,7 +216,7 @@ fn p6_an_old_kernel_is_asked_for_each_operation() {
         // SAFETY: this kernel's numbers name nothing.
         let target = unsafe { Target::from_raw(3) };
         let read = op::read(target, VecBuf::counted(vec![1; 9], &alive));
-        ring.push(token(index), read.into()).unwrap();
+        ring.push(token(index), read.into(), vouched()).unwrap();
     }
     ring.flush().unwrap();
     assert_eq!(ring.shut_down(Duration::from_secs(1)).settled, 8);
@@ -232,7 +232,7 @@ fn p6_what_a_kernel_never_lets_go_of_is_leaked_and_counted() {
     // SAFETY: this kernel's numbers name nothing.
     let target = unsafe { Target::from_raw(3) };
     let read = op::read(target, VecBuf::counted(vec![1; 9], &alive));
-    ring.push(token(0), read.into()).unwrap();
+    ring.push(token(0), read.into(), vouched()).unwrap();
     ring.flush().unwrap();
     let report = ring.shut_down(Duration::from_millis(50));
     assert_eq!((report.settled, report.leaked), (0, 1));

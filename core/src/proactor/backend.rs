@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
+use core::marker::PhantomData;
 use core::net::SocketAddr;
 use core::ops::Deref;
 use core::time::Duration;
@@ -125,6 +126,40 @@ pub struct Counters {
     pub leaked: u64,
 }
 
+/// An engine's word to the backend that it drives: the descriptors that a request names stay open until the kernel has
+/// taken it (P-14).
+///
+/// Only an engine gives it, and only to a backend of the type it was made over. So safe code can't hand what an engine has
+/// resolved to another ring, which might submit the number when it is somebody else's.
+pub struct Vouched<B: ?Sized>(PhantomData<fn(&B)>);
+
+impl<B: ?Sized> Vouched<B> {
+    #[inline(always)]
+    pub(super) const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<B: Simulated> Vouched<B> {
+    /// The word that a simulated backend is driven with where no engine is: its descriptors are not the process's.
+    pub const fn simulated() -> Self {
+        Self::new()
+    }
+}
+
+impl<B: ?Sized> fmt::Debug for Vouched<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Vouched")
+    }
+}
+
+/// A backend whose descriptors are not the process's own: a fake, or one that refuses everything.
+///
+/// Its engine lets it be changed, and even exchanged for another
+/// ([`Proactor::backend_mut`](super::Proactor::backend_mut)). Of a ring that may not be: what it has queued names
+/// descriptors that its own engine keeps open (P-14).
+pub trait Simulated: Backend {}
+
 /// What a proactor asks of the mechanism below it. See the [module](self).
 ///
 /// In a forked child ([`is_owner`](reactor::Backend::is_owner) is false) whatever would touch what is shared with the parent is
@@ -153,7 +188,7 @@ pub trait Backend: reactor::Backend {
 
     /// Queues an operation. It reaches the kernel with the next [`flush`](Self::flush) or wait.
     ///
-    /// The engine has resolved adopted files to numbers. Where the queue is full it is flushed first (P-10).
+    /// The engine has resolved adopted files to numbers, and says by `vouched` that it keeps them open. Where the queue is full it is flushed first (P-10).
     ///
     /// # Errors
     /// [`Refused`] with the buffer; nothing was queued then.
@@ -161,6 +196,7 @@ pub trait Backend: reactor::Backend {
         &mut self,
         token: Handle,
         request: Request<Self::Buf>,
+        vouched: Vouched<Self>,
     ) -> Result<(), Refused<Self::Buf>>;
 
     /// As [`push`](Self::push), of an operation with several buffers. The refused request comes back whole.
@@ -171,6 +207,7 @@ pub trait Backend: reactor::Backend {
         &mut self,
         token: Handle,
         request: VectoredRequest<Self::Buf>,
+        vouched: Vouched<Self>,
     ) -> Result<(), (Error, Vectors<Self::Buf>)>;
 
     /// Queues the closing of a descriptor, which the kernel owns once it has taken the submission. It is closed exactly

@@ -20,7 +20,9 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::backend::{Backend, Carried, Counters, Popped, Report, Shutdown, Stat};
+use super::backend::{
+    Backend, Carried, Counters, Popped, Report, Shutdown, Simulated, Stat, Vouched,
+};
 use super::event::{Completion, Event, Payload};
 use super::operation::{
     Code, Extra, Link, Place, Refused, Request, Target, VECTORS_MAX, VectoredRequest, Vectors,
@@ -29,6 +31,7 @@ use super::slots::Entry;
 use super::storage::{State, Storage, Tables, Tangle, key};
 use super::uring::Uring;
 use crate::clock::Instant;
+use crate::errno::Errno;
 use crate::error::Error;
 use crate::handle::{Handle, Op, ProcessWatch, Subscription, TimerId};
 use crate::pid::ExitStatus;
@@ -181,8 +184,20 @@ where
         &self.base.backend
     }
 
-    /// The backend, to change.
-    pub fn backend_mut(&mut self) -> &mut B {
+    /// The backend, to change: of a simulated one only. Two rings exchanged would name descriptors that neither of their
+    /// proactors keeps open (P-14):
+    ///
+    /// ```compile_fail,E0277
+    /// use linux_event_core::proactor::Proactor;
+    ///
+    /// fn exchange(one: &mut Proactor<&'static mut [u8], u32>, other: &mut Proactor<&'static mut [u8], u32>) {
+    ///     core::mem::swap(one.backend_mut(), other.backend_mut());
+    /// }
+    /// ```
+    pub fn backend_mut(&mut self) -> &mut B
+    where
+        B: Simulated,
+    {
         &mut self.base.backend
     }
 
@@ -265,7 +280,7 @@ where
             Ok(handle) => handle,
             Err(error) => return Err(refused(error, request.buffer)),
         };
-        match self.base.backend.push(handle, request) {
+        match self.base.backend.push(handle, request, Vouched::new()) {
             Ok(()) => Ok(Op::assume(handle)),
             Err(refused) => {
                 self.abandon(handle);
@@ -397,7 +412,11 @@ where
             Ok(handle) => handle,
             Err(error) => return Err((error, request.buffers)),
         };
-        match self.base.backend.push_vectored(handle, request) {
+        match self
+            .base
+            .backend
+            .push_vectored(handle, request, Vouched::new())
+        {
             Ok(()) => Ok(Op::assume(handle)),
             Err(refused) => {
                 self.abandon(handle);
@@ -612,7 +631,7 @@ where
             match self.base.backend.pop() {
                 Some(Popped::Plain {
                     token,
-                    result,
+                    mut result,
                     buffer,
                 }) => {
                     let (Some((state, data)), Some(handle)) =
@@ -621,9 +640,12 @@ where
                         self.drop_stale(buffer);
                         continue;
                     };
-                    if state.contains(State::DETACHED) {
-                        drop_plain(buffer);
-                        continue;
+                    if state.intersects(State::DETACHED.union(State::CANCELLED)) {
+                        if state.contains(State::DETACHED) {
+                            drop_plain(buffer);
+                            continue;
+                        }
+                        result = of_cancelled(result);
                     }
                     self.base.stats.events += 1;
                     return Step::Plain {
@@ -701,7 +723,11 @@ where
         Some(Completion {
             op: Op::assume(handle),
             data,
-            result: report.result,
+            result: if state.contains(State::CANCELLED) {
+                of_cancelled(report.result)
+            } else {
+                report.result
+            },
             more: report.more,
             payload,
         })
@@ -817,6 +843,16 @@ where
         }
         self.base.prepare()?;
         self.base.backend.flush()
+    }
+
+    /// As [`prepare`](Self::prepare), for a caller with something to do at once: the descriptor is readable as soon as may
+    /// be, whatever the timers say.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn prepare_now(&mut self) -> Result<(), Error> {
+        self.prepare()?;
+        self.base.backend.arm(Some(Instant::ZERO))
     }
 
     /// Cancels everything and waits until the kernel has let go of it, `limit` at most (P-6). What it still holds then (a
@@ -975,6 +1011,18 @@ where
 
 /// How long a proactor that is dropped waits for the kernel to let go of its memory (P-6).
 const LIMIT: Duration = Duration::from_secs(1);
+
+/// The result of an operation that was asked to be cancelled. One that had begun to wait in the kernel is interrupted, and
+/// some (a connect, what a worker of the kernel's performs) say so: that is how they are cancelled (`io_uring_enter(2)`, P-4).
+#[cold]
+#[inline(never)]
+fn of_cancelled(result: i32) -> i32 {
+    if result == -Errno::EINTR.raw() {
+        -Errno::ECANCELED.raw()
+    } else {
+        result
+    }
+}
 
 /// Frees what nobody wants.
 #[cold]

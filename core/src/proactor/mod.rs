@@ -12,7 +12,7 @@ mod slots;
 mod storage;
 mod uring;
 
-pub use backend::{Backend, Carried, Counters, Popped, Report, Shutdown, Stat};
+pub use backend::{Backend, Carried, Counters, Popped, Report, Shutdown, Simulated, Stat, Vouched};
 pub use buffer::{Block, IoBuf, Pool, RawBuf};
 pub use engine::{Proactor, RefusedChain, Step};
 pub use event::{Completion, Event, Payload};

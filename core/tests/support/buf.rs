@@ -4,10 +4,13 @@
 
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use linux_event_core::proactor::{IoBuf, RawBuf};
+use linux_event_core::proactor::{IoBuf, RawBuf, Uring, Vouched};
+use linux_event_core::sys::Kernel;
+use linux_event_core::wakeup::Wakeup;
 
 thread_local! {
     /// The parts of this thread's buffers that are taken apart.
@@ -25,6 +28,17 @@ pub(crate) unsafe fn reclaim() -> usize {
         drop(unsafe { VecBuf::from_raw(*raw) });
     }
     leaked.len()
+}
+
+/// The word of a test that drives a bare ring.
+pub(crate) fn vouched<Buf, K, P>() -> Vouched<Uring<Buf, K, P>>
+where
+    Buf: IoBuf + std::fmt::Debug,
+    K: Kernel,
+    P: Deref<Target = Wakeup<K>>,
+{
+    // SAFETY: tests keep the descriptors that they name open until what they submitted has settled.
+    unsafe { Uring::vouch() }
 }
 
 /// A vector; its capacity is what reads fill. `alive` is counted by whoever holds the other end.

@@ -18,7 +18,7 @@ use linux_event_core::reactor::Backend as _;
 use linux_event_core::sys::{AsRawFd, Domain, Fd, Kernel, SocketKind};
 use linux_event_core::wakeup::Wakeup;
 
-use crate::buf::VecBuf;
+use crate::buf::{VecBuf, vouched};
 use crate::ring_kernel::{Manners, Sim};
 
 type Ring = Uring<VecBuf, Sim, Rc<Wakeup<Sim>>>;
@@ -211,7 +211,7 @@ impl Driver<'_> {
         }
         let owns = usize::from(request.buffer.is_some());
         let fits = self.ring.check(&request);
-        match self.ring.push(token, request) {
+        match self.ring.push(token, request, vouched()) {
             Ok(()) => {
                 assert_eq!(fits, Ok(()), "check and push agree");
                 assert!(self.flying.insert(token.raw(), owns).is_none());
@@ -234,7 +234,7 @@ impl Driver<'_> {
                 .to("[::1]:9".parse().expect("an address"))
                 .into(),
         };
-        match self.ring.push_vectored(token, request) {
+        match self.ring.push_vectored(token, request, vouched()) {
             Ok(()) => assert!(self.flying.insert(token.raw(), count).is_none()),
             Err((_, back)) => assert_eq!(back.len(), count, "P-6"),
         }

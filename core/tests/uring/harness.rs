@@ -10,7 +10,7 @@ use linux_event_core::proactor::{
 use linux_event_core::reactor::Backend as _;
 use linux_event_core::sys::{BorrowedFd, Fd, Linux};
 
-use crate::buf::VecBuf;
+use crate::buf::{VecBuf, vouched};
 
 pub(crate) type Ring = Uring<VecBuf>;
 pub(crate) type Told = Report<VecBuf, Lease>;
@@ -44,7 +44,7 @@ pub(crate) fn on(fd: BorrowedFd<'_>) -> Target {
 }
 
 pub(crate) fn push(ring: &mut Ring, token: Handle, request: impl Into<Request<VecBuf>>) {
-    ring.push(token, request.into()).expect("taken");
+    ring.push(token, request.into(), vouched()).expect("taken");
 }
 
 pub(crate) fn push_vectored(
@@ -52,7 +52,8 @@ pub(crate) fn push_vectored(
     token: Handle,
     request: impl Into<VectoredRequest<VecBuf>>,
 ) {
-    ring.push_vectored(token, request.into()).expect("taken");
+    ring.push_vectored(token, request.into(), vouched())
+        .expect("taken");
 }
 
 /// A report in its long form; `None` for readiness.

@@ -8,7 +8,7 @@ use linux_event_core::proactor::{Backend, Options, Part, Uring, op};
 use linux_event_core::reactor::Backend as _;
 use linux_event_core::wakeup::Wakeup;
 
-use crate::buf::VecBuf;
+use crate::buf::{VecBuf, vouched};
 use crate::counting::{ALWAYS, Name, Probe};
 use crate::harness::token;
 
@@ -20,7 +20,7 @@ fn ring(probe: &Probe) -> Result<Probed, Error> {
 
 fn works(ring: &mut Probed) {
     ring.reserve(4).unwrap();
-    ring.push(token(0, 1), op::nop().into()).unwrap();
+    ring.push(token(0, 1), op::nop().into(), vouched()).unwrap();
     ring.wait(None, None).unwrap();
     assert!(ring.pop().is_some());
 }
@@ -131,7 +131,8 @@ fn p9_a_turn_is_one_call_and_a_ring_leaves_nothing_open() {
     let ((), counts) = probe.counted(|| {
         for round in 1..10 {
             for index in 0..20 {
-                made.push(token(index, round), op::nop().into()).unwrap();
+                made.push(token(index, round), op::nop().into(), vouched())
+                    .unwrap();
             }
             made.wait(None, None).unwrap();
             while made.pop().is_some() {}
@@ -150,7 +151,7 @@ fn p10_a_kernel_that_takes_nothing_loses_nothing() {
     let probe = Probe::new();
     let mut made = ring(&probe).unwrap();
     made.reserve(64).unwrap();
-    made.push(token(0, 1), op::nop().into()).unwrap();
+    made.push(token(0, 1), op::nop().into(), vouched()).unwrap();
     probe.refuse(Name::RingEnter, Errno::EAGAIN, 2);
     assert_eq!(
         made.wait(None, None).unwrap_err().errno(),
@@ -180,14 +181,16 @@ fn p10_lost_completions_are_fatal_and_free_nothing() {
         linux_event_core::proactor::Target::from_raw(std::os::fd::AsRawFd::as_raw_fd(&reader))
     };
     let buffer = VecBuf::counted(vec![0; 8], &alive);
-    made.push(token(0, 1), op::read(target, buffer).into())
+    made.push(token(0, 1), op::read(target, buffer).into(), vouched())
         .unwrap();
     probe.refuse(Name::RingEnter, Errno::EBADR, 1);
     assert_eq!(made.wait(None, None), Err(Error::CompletionsLost));
     assert_eq!(made.wait(None, None), Err(Error::CompletionsLost));
     assert_eq!(made.flush(), Err(Error::CompletionsLost));
     assert_eq!(made.cancel(token(0, 1)), Err(Error::CompletionsLost));
-    let refused = made.push(token(1, 1), op::nop().into()).unwrap_err();
+    let refused = made
+        .push(token(1, 1), op::nop().into(), vouched())
+        .unwrap_err();
     assert_eq!(refused.error, Error::CompletionsLost);
     // It was still queued, so the kernel never had it.
     assert_eq!(made.shut_down(std::time::Duration::ZERO).leaked, 0);

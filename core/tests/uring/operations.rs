@@ -13,7 +13,7 @@ use linux_event_core::proactor::{
 use linux_event_core::reactor::Backend as _;
 use linux_event_core::sys::{BorrowedFd, Domain, Kernel, Linux, SocketKind, Sockets};
 
-use crate::buf::VecBuf;
+use crate::buf::{VecBuf, vouched};
 use crate::harness::*;
 
 fn borrowed(fd: &impl AsRawFd) -> BorrowedFd<'_> {
@@ -286,6 +286,7 @@ fn p1_unix_paths() {
     let refused = ring.push(
         token(0, 4),
         op::connect_unix(on(client.borrow()), path).into(),
+        vouched(),
     );
     let refused = refused.unwrap_err();
     assert!(matches!(refused.error, Error::Invalid(_)));
@@ -365,6 +366,7 @@ fn p1_open_stat_fsync_and_close() {
     let refused = ring.push(
         token(0, 5),
         op::open(Target::CURRENT_DIRECTORY, path).into(),
+        vouched(),
     );
     assert!(matches!(refused.unwrap_err().error, Error::Invalid(_)));
 }
@@ -507,7 +509,9 @@ fn p16_registered_buffers_within_their_bounds() {
     assert_eq!(&ring.fixed(first).unwrap()[98..110], b"aafixedaaaaa");
     for (start, length) in [(0, 4097), (4096, 1), (u32::MAX, u32::MAX)] {
         let request = op::read_fixed(on(borrowed(&file)), first, start, length);
-        let refused = ring.push(token(0, 3), request.into()).unwrap_err();
+        let refused = ring
+            .push(token(0, 3), request.into(), vouched())
+            .unwrap_err();
         assert!(matches!(refused.error, Error::Invalid(_)));
     }
     let back = ring.unregister_buffers().unwrap();
@@ -534,7 +538,7 @@ fn p14_registered_slots() {
     push(&mut ring, token(0, 2), op::close_fixed(slot));
     assert_eq!(next_of(&mut ring, token(0, 2)).result, 0);
     assert_eq!(ring.uninstall(slot), Err(Error::Stale));
-    let refused = ring.push(token(0, 3), op::close_fixed(slot).into());
+    let refused = ring.push(token(0, 3), op::close_fixed(slot).into(), vouched());
     assert!(matches!(refused.unwrap_err().error, Error::Invalid(_)));
     let eventfd = Linux.eventfd().unwrap();
     let slots = [

@@ -5,9 +5,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use linux_event_core::clock::Instant;
 use linux_event_core::proactor::{self, Capabilities, Options, Shutdown};
-use linux_event_core::reactor::Backend;
 use linux_event_core::sys::Linux;
 
 use super::{Proactor, ProactorBackend};
@@ -108,9 +106,10 @@ impl<S> Loop<Proactor<Uring>, S> {
     /// # Errors
     /// [`Forked`](crate::LoopError::Forked), or what the kernel says.
     pub fn prepare(&mut self) -> Result<(), Error> {
-        self.model.core.prepare()?;
         if self.has_kept() {
-            self.model.core.backend_mut().arm(Some(Instant::ZERO))?;
+            self.model.core.prepare_now()?;
+        } else {
+            self.model.core.prepare()?;
         }
         Ok(())
     }

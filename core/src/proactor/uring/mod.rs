@@ -25,7 +25,7 @@ use core::time::Duration;
 
 use linux_raw_sys::io_uring as linux;
 
-use super::backend::{Backend, Counters, Popped, Shutdown, Stat};
+use super::backend::{Backend, Counters, Popped, Shutdown, Stat, Vouched};
 use super::buffer::IoBuf;
 use super::operation::{
     FixedBuffer, FixedFile, Group, Link, Refused, Request, VectoredRequest, Vectors,
@@ -302,6 +302,15 @@ where
         })
     }
 
+    /// The word that a bare ring's operations are submitted with, where no engine gives it.
+    ///
+    /// # Safety
+    /// The descriptors that the request names stay open until the kernel has taken it (P-14): until a
+    /// [`flush`](Backend::flush) or wait of this ring has succeeded, or the ring is shut down.
+    pub const unsafe fn vouch() -> Vouched<Self> {
+        Vouched::new()
+    }
+
     /// What is in force, and what was given up for which reason (P-12).
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
@@ -353,7 +362,12 @@ where
     }
 
     #[inline(always)]
-    fn push(&mut self, token: Handle, request: Request<Buf>) -> Result<(), Refused<Buf>> {
+    fn push(
+        &mut self,
+        token: Handle,
+        request: Request<Buf>,
+        _: Vouched<Self>,
+    ) -> Result<(), Refused<Buf>> {
         self.submit(token, request)
     }
 
@@ -361,6 +375,7 @@ where
         &mut self,
         token: Handle,
         request: VectoredRequest<Buf>,
+        _: Vouched<Self>,
     ) -> Result<(), (Error, Vectors<Buf>)> {
         self.submit_vectored(token, request)
     }

@@ -11,7 +11,7 @@ use linux_event_core::handle::Handle;
 use linux_event_core::pid::ExitStatus;
 use linux_event_core::proactor::{
     Backend, Code, Counters, FixedBuffer, FixedFile, Group, Link, Popped, Refused, Request,
-    Shutdown, Stat, VectoredRequest, Vectors,
+    Shutdown, Simulated, Stat, VectoredRequest, Vectors, Vouched,
 };
 use linux_event_core::sys::AsRawFd;
 
@@ -118,6 +118,8 @@ impl Fake {
     }
 }
 
+impl Simulated for Fake {}
+
 impl Backend for Fake {
     type Buf = Buffer;
     type Fd = FakeOwned;
@@ -133,7 +135,12 @@ impl Backend for Fake {
         self.check_request(request)
     }
 
-    fn push(&mut self, token: Handle, request: Request<Buffer>) -> Result<(), Refused<Buffer>> {
+    fn push(
+        &mut self,
+        token: Handle,
+        request: Request<Buffer>,
+        _: Vouched<Self>,
+    ) -> Result<(), Refused<Buffer>> {
         if !self.is_owner {
             return Err(Refused {
                 error: Error::Forked,
@@ -153,6 +160,7 @@ impl Backend for Fake {
         &mut self,
         token: Handle,
         request: VectoredRequest<Buffer>,
+        _: Vouched<Self>,
     ) -> Result<(), (Error, Vectors<Buffer>)> {
         if !self.is_owner {
             return Err((Error::Forked, request.buffers));

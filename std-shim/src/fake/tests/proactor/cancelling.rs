@@ -57,6 +57,25 @@ fn p4_a_test_decides_the_race() {
 }
 
 #[test]
+fn p4_what_its_cancel_interrupted_is_cancelled() {
+    let mut proactor = proactor();
+    let (reader, _writer) = pipe(&mut proactor);
+    let mut settle = |cancel: bool| {
+        let op = submit(&mut proactor, op::read(reader, room(8)), 1);
+        assert_eq!(look(&mut proactor), []);
+        if cancel {
+            proactor.backend_mut().cancel_loses();
+            proactor.cancel(op);
+            assert_eq!(look(&mut proactor), []);
+        }
+        proactor.backend_mut().fail(op, Errno::EINTR).unwrap();
+        turn(&mut proactor)
+    };
+    assert_eq!(settle(true), [(1, -Errno::ECANCELED.raw(), false)]);
+    assert_eq!(settle(false), [(1, -Errno::EINTR.raw(), false)]);
+}
+
+#[test]
 fn p4_all_on_a_descriptor_is_cancelled() {
     let mut proactor = proactor();
     let (reader, _writer) = pipe(&mut proactor);

@@ -169,8 +169,10 @@ fn p4_the_kernel_knows_nothing_of_what_has_not_started() {
     let (reader, writer) = fake.pipe().unwrap();
     let token = |index| Handle::new(index, Tag::Operation, 1);
     let read = || op::read(crate::fd::target_of(reader.as_raw_fd()), room(1)).limit(1);
-    fake.push(token(0), read().link().into()).unwrap();
-    fake.push(token(1), read().into()).unwrap();
+    fake.push(token(0), read().link().into(), Vouched::simulated())
+        .unwrap();
+    fake.push(token(1), read().into(), Vouched::simulated())
+        .unwrap();
     fake.cancel(token(1)).unwrap();
     fake.cancel(token(7)).unwrap();
     fake.wait(None, Some(Duration::ZERO)).unwrap();
@@ -189,9 +191,11 @@ fn p14_a_members_number_is_looked_up_when_its_turn_has_come() {
     let token = |index| Handle::new(index, Tag::Operation, 1);
     let target = |fd: FakeFd| crate::fd::target_of(fd.as_raw_fd());
     let read = op::read(target(reader), room(1)).limit(1).link();
-    fake.push(token(0), read.into()).unwrap();
+    fake.push(token(0), read.into(), Vouched::simulated())
+        .unwrap();
     let write = op::write(target(sink), Buffer::from("x"));
-    fake.push(token(1), write.into()).unwrap();
+    fake.push(token(1), write.into(), Vouched::simulated())
+        .unwrap();
     fake.flush().unwrap();
     fake.close(sink).unwrap();
     let (one, other) = fake.socketpair().unwrap();
@@ -207,10 +211,15 @@ fn p10_a_chain_that_a_flush_cuts_runs_unlinked() {
     fake.reserve(8).unwrap();
     let token = |index| Handle::new(index, Tag::Operation, 1);
     let nowhere = crate::fd::target_of(99);
-    fake.push(token(0), op::fsync(nowhere).link().into())
-        .unwrap();
+    fake.push(
+        token(0),
+        op::fsync(nowhere).link().into(),
+        Vouched::simulated(),
+    )
+    .unwrap();
     fake.flush().unwrap();
-    fake.push(token(1), op::nop().into()).unwrap();
+    fake.push(token(1), op::nop().into(), Vouched::simulated())
+        .unwrap();
     fake.wait(None, None).unwrap();
     let mut results = Vec::new();
     while let Some(linux_event_core::proactor::Popped::Report(report)) = fake.pop() {

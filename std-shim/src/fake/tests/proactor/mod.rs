@@ -9,7 +9,7 @@ use linux_event_core::handle::{File, Handle, Op, Tag};
 use linux_event_core::pid::ExitStatus;
 use linux_event_core::proactor::{
     Backend as _, Code, Completion, Event, FixedBuffer, How, IoBuf, MessageFlags, Payload,
-    PollEvents, Proactor, Request, Vectors, op,
+    PollEvents, Proactor, Request, Vectors, Vouched, op,
 };
 use linux_event_core::reactor::Backend as _;
 use linux_event_core::signal::Signal;

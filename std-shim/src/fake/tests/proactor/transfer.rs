@@ -164,12 +164,14 @@ fn p14_a_number_that_is_closed_is_found_so_when_it_is_submitted() {
     let (reader, writer) = fake.pipe().unwrap();
     let token = |index| Handle::new(index, Tag::Operation, 1);
     let read = |fd: FakeFd| op::read(crate::fd::target_of(fd.as_raw_fd()), room(4)).into();
-    fake.push(token(0), read(reader)).unwrap();
+    fake.push(token(0), read(reader), Vouched::simulated())
+        .unwrap();
     fake.close(reader).unwrap();
     let (other, other_writer) = fake.pipe().unwrap();
     assert_eq!(other, reader, "the number is another file's");
     fake.flush().unwrap();
-    fake.push(token(1), read(FakeFd::new(99))).unwrap();
+    fake.push(token(1), read(FakeFd::new(99)), Vouched::simulated())
+        .unwrap();
     fake.flush().unwrap();
     fake.close(other).unwrap();
     assert_eq!(fake.pending().len(), 1);
