@@ -74,6 +74,9 @@ impl From<Error> for io::Error {
 
 /// What a callback may return: nothing, or a `Result` whose error stops the loop and comes out of
 /// [`run`](crate::Loop::run).
+///
+/// The loop can go on: [`run`](crate::Loop::run) again. Where one connection's trouble is not the program's, as in a server,
+/// deal with it in the callback (close the connection) and return `Ok`: a `?` ends them all.
 pub trait Outcome {
     /// The error, boxed.
     ///

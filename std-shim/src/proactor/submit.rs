@@ -155,7 +155,11 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
+    /// Another callback of the same turn may have closed the file meanwhile: the answer is [`LoopError::Stale`] then, the
+    /// buffer comes back, and the callback that meant to go on has nothing left to do.
+    ///
     /// # Errors
+    /// [`LoopError::Stale`] of a file that is gone or closing;
     /// [`LoopError::Invalid`] when no operation's callback is running, when its operation goes on
     /// ([`more`](proactor::Completion::more)), and for the second time in one call; else as [`submit`](Self::submit).
     #[inline(always)]
