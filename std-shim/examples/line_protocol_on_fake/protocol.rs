@@ -43,6 +43,10 @@ fn on_received<B: ProactorBackend>(
         return Ok(());
     };
     let connection = &mut event_loop.state;
+    // What came in together with the end of the peer: nobody reads an answer to it, and the file is closing.
+    if connection.closed {
+        return Ok(());
+    }
     for &byte in &buffer[..count.min(buffer.len())] {
         if byte != b'\n' {
             connection.line.push(byte);
