@@ -156,6 +156,16 @@ impl Machine {
         }
     }
 
+    /// Seals the pipe that `file` writes to, if it does.
+    pub(super) fn seal_pipe(&mut self, file: FileId) {
+        if let Some(Object::PipeWriter(id)) = self.object(file) {
+            let id = *id;
+            if let Some(pipe) = self.pipes.get_mut(&id) {
+                pipe.seal();
+            }
+        }
+    }
+
     pub(super) fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
     }

@@ -93,9 +93,8 @@
 //! - Every address is the machine's own, IPv4 and IPv6 are two networks, every path may be opened by everybody, and datagrams
 //!   are dropped only where a receiver's buffer is full.
 //! - An operation is performed when it is submitted or woken, on the spot. In a kernel fsync, shutdown, splice, open and statx
-//!   go to worker threads, so that what is submitted after them may come before; a splice that is cancelled there ends with
-//!   EINTR as a rule, here with ECANCELED. A connection over TCP is accepted a little before its connect completes, here a
-//!   little after.
+//!   go to worker threads, so that what is submitted after them may come before. A connection over TCP is accepted a little
+//!   before its connect completes, here a little after.
 //! - A number is looked up when its operation starts: as in Linux 6.18, with the submission, but of a chain's later members
 //!   when their turn has come.
 //! - A cancel reaches what was submitted before it, in order, and finds it, but for what [`cancel_loses`](Fake::cancel_loses)

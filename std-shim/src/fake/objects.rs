@@ -39,6 +39,8 @@ struct Chunk {
     bytes: Vec<u8>,
     read: usize,
     charge: usize,
+    /// Of a pipe's: nothing joins it.
+    is_sealed: bool,
 }
 
 impl Chunk {
@@ -47,6 +49,7 @@ impl Chunk {
             bytes: bytes.to_vec(),
             read: 0,
             charge,
+            is_sealed: false,
         }
     }
 
@@ -88,7 +91,7 @@ impl Pipe {
         writable | if self.reader.is_none() { ERR } else { 0 }
     }
 
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.slots.len() == PIPE_SLOTS
     }
 
@@ -124,6 +127,13 @@ impl Pipe {
         Ok(bytes)
     }
 
+    /// Ends the last page: what is spliced in stays by itself, for it may be somebody else's page.
+    pub(super) fn seal(&mut self) {
+        if let Some(last) = self.slots.back_mut() {
+            last.is_sealed = true;
+        }
+    }
+
     /// How many bytes go in: as many as there is room for.
     ///
     /// What does not fill a page first tries to join the last one, whole.
@@ -135,6 +145,7 @@ impl Pipe {
         let odd = bytes.len() % PAGE;
         if let Some(last) = self.slots.back_mut()
             && odd > 0
+            && !last.is_sealed
             && last.bytes.len() + odd <= PAGE
         {
             last.bytes.extend_from_slice(&bytes[..odd]);

@@ -323,21 +323,26 @@ impl Fake {
         if source_is_pipe && target_is_pipe && self.machine.is_same_pipe(source, target) {
             return Err(Errno::EINVAL);
         }
-        // Whether anybody reads is asked before there is something to read; of two pipes, when there is.
-        let has_reader = self
-            .machine
-            .pipe_of(target)
-            .is_none_or(|pipe| pipe.reader.is_some());
+        // Whether anybody reads, and then whether there is room, is asked before there is something to read; of two pipes,
+        // when there is, or nobody writes any more.
+        let into = self.machine.pipe_of(target);
+        let (has_reader, is_full) = into.map_or((true, false), |pipe| {
+            (pipe.reader.is_some(), pipe.is_full())
+        });
         let bytes = match self.peek(source, operation.wanted(), from) {
             Err(Errno::EAGAIN) if source_is_pipe => return Err(Errno::EAGAIN),
             _ if !has_reader => return Err(Errno::EPIPE),
+            _ if is_full => return Err(Errno::EAGAIN),
             peeked => peeked?,
         };
         if bytes.is_empty() {
             return Ok(0);
         }
         self.machine.disk.now = self.now;
-        let count = self.machine.write(target, &bytes, to)?;
+        self.machine.seal_pipe(target);
+        let written = self.machine.write(target, &bytes, to);
+        self.machine.seal_pipe(target);
+        let count = written?;
         let mut taken = vec![0; count];
         self.machine.read(source, &mut taken, from)
     }

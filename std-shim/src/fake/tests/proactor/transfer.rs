@@ -267,6 +267,25 @@ fn p1_splice_moves_what_is_there_and_loses_nothing() {
 }
 
 #[test]
+fn p1_splice_waits_for_room_and_nothing_joins_what_it_moved() {
+    let mut proactor = proactor();
+    let (source, writer) = pipe(&mut proactor);
+    let (reader, into) = proactor.backend_mut().pipe().unwrap();
+    let target = adopt(&mut proactor, into);
+    proactor.backend_mut().write(writer, b"x").unwrap();
+    submit(&mut proactor, op::splice(source, target, 1), 1);
+    assert_eq!(turn(&mut proactor), [(1, 1, false)]);
+    let written = proactor.backend_mut().write(into, &vec![0; 70_000]);
+    assert_eq!(written, Ok(15 * 4096), "a page is the spliced byte's");
+    // The source has ended, which is told when there is room again.
+    proactor.backend_mut().close(writer).unwrap();
+    submit(&mut proactor, op::splice(source, target, 1), 2);
+    assert_eq!(look(&mut proactor), []);
+    proactor.backend_mut().read(reader, &mut [0; 1]).unwrap();
+    assert_eq!(turn(&mut proactor), [(2, 0, false)]);
+}
+
+#[test]
 fn p1_registered_buffers_and_slots_work_in_place() {
     let mut proactor = proactor();
     let (reader, writer) = proactor.backend_mut().pipe().unwrap();
