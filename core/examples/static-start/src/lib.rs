@@ -1,15 +1,17 @@
 //! What a program without libc needs to begin and to end.
 //!
-//! **What.** `_start`, which the kernel jumps to; the four memory functions that the compiler calls by name; a panic
-//! handler; and `exit`. A program says `static_start::main!(main)` and has a `fn main(Arguments) -> i32`.
+//! **What.** `_start`, which the kernel jumps to; the memory functions that the compiler calls by name; a panic handler;
+//! arguments and environment; `complain`, for a sentence on standard error; and `exit`. A program says
+//! `static_start::main!(main)` and has a `fn main(Arguments) -> i32`. SIGPIPE is ignored before it is called (rule M-4).
 //!
 //! **Invariants.** *INV-START-1*: at `_start` the stack pointer points at `argc`, after which come the arguments, a
 //! null, the environment, a null, and the auxiliary vector (`ld.so(8)`, the ABI's process initialisation). *INV-START-2*:
 //! the memory functions are written in assembly, for a loop in Rust would be compiled into a call of itself.
 //!
-//! **Why this shape.** Only what the two examples need; link with `-nostartfiles -nodefaultlibs -static -no-pie`, from
-//! the program's own `build.rs`. It all exists when panics abort, as in the workspace's release profile, and is empty
-//! otherwise, so that the workspace builds and tests as a whole.
+//! **Why this shape.** Only what programs without libc need that the core does not have. How they are linked is in `link.rs`
+//! and `link.ld` beside this: a program's own `build.rs` includes the first. All of it exists when panics abort, as in the
+//! workspace's release profile, and is empty otherwise, so that the workspace builds and tests as a whole. `static-check`
+//! holds it against what it promises.
 
 #![no_std]
 
@@ -24,7 +26,7 @@ core::arch::global_asm!(include_str!("memory/riscv64.s"));
 mod start;
 
 #[cfg(panic = "abort")]
-pub use start::{Arguments, begin, exit};
+pub use start::{Arguments, begin, complain, exit};
 
 /// Makes `fn(Arguments) -> i32` the program: what it returns is the exit code.
 #[macro_export]

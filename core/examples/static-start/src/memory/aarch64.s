@@ -1,4 +1,5 @@
 // memcpy(to x0, from x1, count x2) -> to
+.section .text.memcpy, "ax", %progbits
 .globl memcpy
 memcpy:
     mov x3, x0
@@ -12,6 +13,7 @@ memcpy:
     ret
 
 // memmove: from the end when the target begins inside the source.
+.section .text.memmove, "ax", %progbits
 .globl memmove
 memmove:
     sub x3, x0, x1
@@ -29,6 +31,7 @@ memmove:
     ret
 
 // memset(to x0, value w1, count x2) -> to
+.section .text.memset, "ax", %progbits
 .globl memset
 memset:
     mov x3, x0
@@ -41,6 +44,7 @@ memset:
     ret
 
 // memcmp(a x0, b x1, count x2) -> difference of the first bytes that differ
+.section .text.memcmp, "ax", %progbits
 .globl memcmp
 .globl bcmp
 memcmp:
@@ -56,3 +60,17 @@ bcmp:
     b.eq 1b
 2:
     ret
+
+// strlen(text x0) -> bytes before the zero
+.section .text.strlen, "ax", %progbits
+.globl strlen
+strlen:
+    mov x3, x0
+1:
+    ldrb w4, [x3], #1
+    cbnz w4, 1b
+    sub x0, x3, x0
+    sub x0, x0, #1
+    ret
+
+.text

@@ -1,4 +1,5 @@
 # memcpy(to a0, from a1, count a2) -> to
+.section .text.memcpy, "ax", @progbits
 .globl memcpy
 memcpy:
     mv a3, a0
@@ -14,10 +15,13 @@ memcpy:
     ret
 
 # memmove: from the end when the target begins inside the source.
+.section .text.memmove, "ax", @progbits
 .globl memmove
 memmove:
     sub a3, a0, a1
-    bgeu a3, a2, memcpy
+    bltu a3, a2, 3f
+    tail memcpy
+3:
     add a1, a1, a2
     add a3, a0, a2
     beqz a2, 2f
@@ -32,6 +36,7 @@ memmove:
     ret
 
 # memset(to a0, value a1, count a2) -> to
+.section .text.memset, "ax", @progbits
 .globl memset
 memset:
     mv a3, a0
@@ -45,6 +50,7 @@ memset:
     ret
 
 # memcmp(a a0, b a1, count a2) -> difference of the first bytes that differ
+.section .text.memcmp, "ax", @progbits
 .globl memcmp
 .globl bcmp
 memcmp:
@@ -62,3 +68,18 @@ bcmp:
     beqz a0, 1b
 2:
     ret
+
+# strlen(text a0) -> bytes before the zero
+.section .text.strlen, "ax", @progbits
+.globl strlen
+strlen:
+    mv a3, a0
+1:
+    lbu a4, 0(a3)
+    addi a3, a3, 1
+    bnez a4, 1b
+    sub a0, a3, a0
+    addi a0, a0, -1
+    ret
+
+.text

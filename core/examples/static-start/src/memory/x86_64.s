@@ -1,4 +1,5 @@
 # memcpy(to rdi, from rsi, count rdx) -> to
+.section .text.memcpy, "ax", @progbits
 .globl memcpy
 memcpy:
     mov rax, rdi
@@ -7,6 +8,7 @@ memcpy:
     ret
 
 # memmove: from the end when the target begins inside the source.
+.section .text.memmove, "ax", @progbits
 .globl memmove
 memmove:
     mov rax, rdi
@@ -26,6 +28,7 @@ memmove:
     ret
 
 # memset(to rdi, value esi, count rdx) -> to
+.section .text.memset, "ax", @progbits
 .globl memset
 memset:
     mov r8, rdi
@@ -36,6 +39,7 @@ memset:
     ret
 
 # memcmp(a rdi, b rsi, count rdx) -> difference of the first bytes that differ
+.section .text.memcmp, "ax", @progbits
 .globl memcmp
 .globl bcmp
 memcmp:
@@ -50,3 +54,16 @@ bcmp:
     sub eax, ecx
 1:
     ret
+
+# strlen(text rdi) -> bytes before the zero
+.section .text.strlen, "ax", @progbits
+.globl strlen
+strlen:
+    mov rax, -1
+1:
+    inc rax
+    cmp byte ptr [rdi + rax], 0
+    jne 1b
+    ret
+
+.text

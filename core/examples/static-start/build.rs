@@ -1,0 +1,3 @@
+//! Links `static-check` without libc.
+
+include!("link.rs");
