@@ -17,6 +17,7 @@ use linux_event_core::proactor::{
     Backend as _, Completion, Event, Options, Proactor, Request, Target, Uring, op,
 };
 use linux_event_core::reactor::Backend as _;
+use linux_event_core::sys::Kernel as _;
 use linux_event_core::wakeup::Wakeup;
 use ring_kernel::{Manners, Sim};
 
@@ -153,4 +154,38 @@ fn p4_a_request_of_the_loops_own_that_finds_nothing_cancels_nothing() {
         assert!(ring.pop().is_none(), "nobody asked for its end");
     }
     end(ring, sim);
+}
+
+#[test]
+fn p14_what_a_submitting_thread_has_not_looked_at_stays_open() {
+    /// Takes no submission.
+    const NONE: u8 = 224;
+    let manners = Manners {
+        flags: Some(u32::MAX),
+        ..Manners::default()
+    };
+    let options = Options {
+        sqpoll_idle: Some(Duration::from_millis(1)),
+        ..Options::default()
+    };
+    for taken in [false, true] {
+        let then = if taken { LATER } else { NONE };
+        let sim = Sim::new(&vec![then; 20_000], manners);
+        let ring: Ring = Uring::with_options(sim, options).expect("a ring");
+        let mut proactor: Loop = Proactor::new(ring).unwrap();
+        let used = proactor.adopt(sim.eventfd().unwrap()).unwrap();
+        proactor.adopt(sim.eventfd().unwrap()).unwrap();
+        let read = op::read(used, VecBuf::with_capacity(8));
+        proactor.submit(read, 0).unwrap();
+        let flushed = proactor.flush();
+        assert_eq!(flushed.is_ok(), taken);
+        let report = proactor.shutdown(Duration::ZERO);
+        assert_eq!(
+            (report.leaked, report.untaken > 0),
+            (usize::from(!taken), !taken)
+        );
+        // The ring is closed, and so is what nothing names.
+        assert_eq!(sim.leftovers().0, usize::from(!taken));
+        end((), sim);
+    }
 }

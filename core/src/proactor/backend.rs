@@ -84,6 +84,9 @@ pub struct Shutdown {
     pub settled: usize,
     /// Operations that the kernel had not let go of, whose memory is leaked on purpose.
     pub leaked: usize,
+    /// Submissions that the kernel has not even taken and that can't be taken back: a thread that submits has not run. The
+    /// descriptors that they name may not be closed (P-14), and are leaked too.
+    pub untaken: usize,
 }
 
 /// What a file is like: the part of `struct statx` that every file system has (`statx(2)`).
@@ -311,7 +314,7 @@ pub trait Backend: reactor::Backend {
     /// Cancels everything and waits until the kernel has let go of it, `limit` at most. What is left is leaked (P-6).
     ///
     /// Nothing is pushed afterwards, and the descriptors of operations may be closed: whatever was queued has been handed
-    /// to the kernel by then, or never is. Called again, it waits no more.
+    /// to the kernel by then, or never is, but for what is [`untaken`](Shutdown::untaken). Called again, it waits no more.
     fn shut_down(&mut self, limit: Duration) -> Shutdown;
 
     /// What there was so far.

@@ -28,7 +28,7 @@ use super::operation::{
     Code, Extra, Link, Place, Refused, Request, Target, VECTORS_MAX, VectoredRequest, Vectors,
 };
 use super::slots::Entry;
-use super::storage::{State, Storage, Tables, Tangle, key};
+use super::storage::{State, Storage, Tables, Tangle, exchanged, key};
 use super::uring::Uring;
 use crate::clock::Instant;
 use crate::errno::Errno;
@@ -75,6 +75,8 @@ pub struct Proactor<
     pub(super) fixed_uses: [u32; VECTORS_MAX],
     /// The backend was shut down, or is being.
     is_over: bool,
+    /// INV-PSTORE-3.
+    pub(super) owner: u64,
 }
 
 /// Refused operations of a chain: why, and all its members (P-10).
@@ -147,31 +149,39 @@ where
 {
     /// A proactor over `backend` whose tables are in `storage`. What an earlier proactor left in it is dropped.
     ///
+    /// `S` lends the same storage each time, and lets nobody else change it; one that does not makes the proactor panic.
+    ///
     /// # Errors
     /// As [`new`](Proactor::new).
     pub fn with_storage(mut backend: B, mut storage: S) -> Result<Self, Error> {
         backend.reserve(OPS)?;
-        let salt = reactor::new_salt();
-        storage.borrow_mut().clear();
-        storage.borrow_mut().operations.set_salt(salt);
-        storage.borrow_mut().files.set_salt(salt);
+        let owner = storage.borrow_mut().begin(reactor::new_salt());
         Ok(Self {
             base: Reactor::with_storage(backend, Tables::new(storage)),
             uncounted: 0,
             unasked: 0,
             fixed_uses: [0; VECTORS_MAX],
             is_over: false,
+            owner,
         })
     }
 
     #[inline(always)]
     pub(super) fn tables(&mut self) -> &mut Storage<D, OPS, T, B::Process, B::Fd> {
-        self.base.storage.storage.borrow_mut()
+        let tables = self.base.storage.storage.borrow_mut();
+        if !tables.is_of(self.owner) {
+            exchanged();
+        }
+        tables
     }
 
     #[inline(always)]
     pub(super) fn tables_ref(&self) -> &Storage<D, OPS, T, B::Process, B::Fd> {
-        self.base.storage.storage.borrow()
+        let tables = self.base.storage.storage.borrow();
+        if !tables.is_of(self.owner) {
+            exchanged();
+        }
+        tables
     }
 
     #[inline(always)]
@@ -303,14 +313,20 @@ where
             file: 0,
             data,
         };
-        if let Place::File(file) = request.target.0 {
-            let files = &mut self.tables().files;
-            let Some(open) = files.get_mut(file.handle()).filter(|open| open.is_open()) else {
-                return Err(Error::Stale);
-            };
-            open.begin_use();
-            request.target = Target(Place::Number(open.number));
-            entry.file = file.handle().index() + 1;
+        match request.target.0 {
+            Place::File(file) => {
+                let files = &mut self.tables().files;
+                let open = files.get_mut(file.handle());
+                let Some(open) = open.filter(|open| open.is_open()) else {
+                    return Err(Error::Stale);
+                };
+                open.begin_use();
+                request.target = Target(Place::Resolved(open.number));
+                entry.file = file.handle().index() + 1;
+            }
+            // Some other engine's, or this one's of an operation that is over (INV-REQUEST-1).
+            Place::Resolved(_) => return Err(Error::Stale),
+            Place::None | Place::Number(_) | Place::Fixed(_) => {}
         }
         let mut tangle = Tangle {
             previous,
@@ -363,8 +379,11 @@ where
                         return Err(Error::Stale);
                     };
                     open.begin_use();
-                    *target = Target(Place::Number(open.number));
+                    *target = Target(Place::Resolved(open.number));
                     tangle.second = file.handle().index() + 1;
+                } else if let Place::Resolved(_) = target.0 {
+                    self.release_use(entry.file);
+                    return Err(Error::Stale);
                 }
             }
             Extra::Group(group) => tangle.resource = group.0,
@@ -404,6 +423,8 @@ where
         data: D,
     ) -> Result<Op, (Error, Vectors<Buf>)> {
         let mut request: VectoredRequest<Buf> = request.into();
+        // As in `submit`: what is queued next is no member of a chain, be it a request to cancel this.
+        request.request.link = Link::None;
         if request.buffers.is_empty() {
             let error = Error::Invalid("a vectored operation needs at least one buffer");
             return Err((error, request.buffers));
@@ -532,9 +553,12 @@ where
                 _ => Target::NONE,
             };
             for target in [request.target, from] {
-                if let Place::File(file) = target.0
-                    && !self.is_open(file)
-                {
+                let is_stale = match target.0 {
+                    Place::File(file) => !self.is_open(file),
+                    Place::Resolved(_) => true,
+                    Place::None | Place::Number(_) | Place::Fixed(_) => false,
+                };
+                if is_stale {
                     return Err(Error::Stale);
                 }
             }
@@ -676,8 +700,7 @@ where
     /// Takes an operation out of its slot, with its last report: its state and its data.
     #[inline(always)]
     fn vacate(&mut self, token: u64) -> Option<(State, D)> {
-        let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
-            self.base.storage.storage.borrow_mut();
+        let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> = self.tables();
         let (state, file, data) = tables.operations.take(token)?;
         if state.intersects(State::RARE) {
             self.settle_entangled(token, state, file);
@@ -873,7 +896,11 @@ where
         if self.is_owner() {
             report = self.base.backend.shut_down(limit);
         }
-        self.tables().let_go(report.leaked > 0);
+        let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
+            self.base.storage.storage.borrow_mut();
+        if tables.is_of(self.owner) {
+            tables.let_go(report);
+        }
         report
     }
 }
@@ -1005,7 +1032,12 @@ where
     /// still queued could be another file's by the time the kernel looks (P-14). In a forked child it only closes (G-1).
     fn drop(&mut self) {
         self.end(LIMIT);
-        self.tables().clear();
+        let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
+            self.base.storage.storage.borrow_mut();
+        // Another's are left as they are: what is in use in them stays open (INV-PSTORE-3).
+        if tables.is_of(self.owner) {
+            tables.clear();
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //!
 //! **Invariants.** *INV-REQUEST-1*: a number in a [`Target`] is open until the kernel has resolved it, which for a member of
 //! a chain is when it starts: it comes from an adopted descriptor, a `'static` borrow, or an `unsafe` promise (rule P-14).
+//! What an engine has resolved is its own backend's to use: no engine takes it for a target, as it keeps nothing open for it.
 //! *INV-REQUEST-2*: what operation a request is, and on what, is fixed when it is built.
 //!
 //! **Why this shape.** A builder knows at compile time which operation it is, everything is inlined, and so the record is
@@ -193,6 +194,8 @@ pub(super) enum Place {
     Number(RawFd),
     Fixed(u32),
     File(File),
+    /// The number of an adopted descriptor: INV-REQUEST-1.
+    Resolved(RawFd),
 }
 
 impl Target {
@@ -215,7 +218,7 @@ impl Target {
     #[inline(always)]
     pub const fn number(self) -> Option<RawFd> {
         match self.0 {
-            Place::Number(number) => Some(number),
+            Place::Number(number) | Place::Resolved(number) => Some(number),
             _ => None,
         }
     }
@@ -354,7 +357,7 @@ impl<Buf> Request<Buf> {
         self.code
     }
 
-    /// What it works on.
+    /// What it works on. That of an adopted file, which a backend is told by its number, is refused by every engine.
     #[inline(always)]
     pub const fn target(&self) -> Target {
         self.target

@@ -10,7 +10,7 @@ use core::borrow::BorrowMut;
 use super::backend::Backend;
 use super::engine::Proactor;
 use super::operation::{Code, FixedBuffer, FixedFile, Group, Target, Vectors};
-use super::storage::{State, Storage, key};
+use super::storage::{State, Storage, exchanged, key};
 use crate::error::Error;
 use crate::handle::File;
 
@@ -79,6 +79,9 @@ where
         }
         let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
             self.base.storage.storage.borrow_mut();
+        if !tables.is_of(self.owner) {
+            exchanged();
+        }
         let slot = match tables.files.get(file.handle()) {
             Some(super::storage::OpenFile { fd: Some(fd), .. }) => {
                 // What names the slot by now and was not taken is about what an operation emptied it of.

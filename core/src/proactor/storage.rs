@@ -5,17 +5,22 @@
 //!
 //! **Invariants.** *INV-PSTORE-1*: an empty storage is all zeroes, and what was never used is never written. *INV-PSTORE-2*:
 //! the key of an operation's slot is that of its descriptor for as long as the operation occupies it; a key of a vacant
-//! slot means nothing.
+//! slot means nothing. *INV-PSTORE-3*: `owner` is the number of the proactor that the operations and files are of; it is
+//! looked at whenever the storage is borrowed, and a storage of another's is neither read nor changed.
 //!
 //! **Why this shape.** Cancelling by descriptor looks through the keys, which are dense: 10,000 operations are 40 kB, a
-//! microsecond. A list through the slots would cost every operation instead.
+//! microsecond. A list through the slots would cost every operation instead. What holds a storage is any type that lends
+//! one, which is to say that it may lend another one each time: then uses would be counted here and taken off there, and
+//! a descriptor closed that a ring still names (P-14). No two storages have the same owner, so that one comparison tells.
 
 #![forbid(unsafe_code)]
 
 use core::borrow::{Borrow, BorrowMut};
 use core::fmt;
 use core::marker::PhantomData;
+use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::backend::Shutdown;
 use super::operation::{Place, Target};
 use super::slots::Slots;
 use crate::handle::Op;
@@ -140,6 +145,16 @@ impl<F> OpenFile<F> {
     }
 }
 
+/// The number of the next proactor.
+static OWNERS: AtomicU64 = AtomicU64::new(1);
+
+/// A storage was lent that is not the proactor's: INV-PSTORE-3.
+#[cold]
+#[inline(never)]
+pub(super) fn exchanged() -> ! {
+    panic!("the storage of a proactor was exchanged behind its back")
+}
+
 /// The key of an operation without a descriptor.
 pub(super) const NO_KEY: i32 = i32::MIN;
 
@@ -147,7 +162,7 @@ pub(super) const NO_KEY: i32 = i32::MIN;
 #[inline(always)]
 pub(super) const fn key(target: Target) -> i32 {
     match target.0 {
-        Place::Number(number) if number >= 0 => number,
+        Place::Number(number) | Place::Resolved(number) if number >= 0 => number,
         Place::Fixed(slot) => !(slot as i32 & i32::MAX),
         _ => NO_KEY,
     }
@@ -165,6 +180,8 @@ pub struct Storage<D, const OPS: usize, const T: usize, P = Fd, F = Fd> {
     pub(super) tangles: [Tangle; OPS],
     /// INV-PSTORE-2.
     pub(super) keys: [i32; OPS],
+    /// INV-PSTORE-3; 0 is nobody.
+    owner: u64,
 }
 
 impl<D, const OPS: usize, const T: usize, P, F> Storage<D, OPS, T, P, F> {
@@ -176,7 +193,26 @@ impl<D, const OPS: usize, const T: usize, P, F> Storage<D, OPS, T, P, F> {
             files: Table::new(),
             tangles: [Tangle::NONE; OPS],
             keys: [0; OPS],
+            owner: 0,
         }
+    }
+
+    /// Empties the storage for a proactor whose generations start at `salt`; returns its number.
+    pub(super) fn begin(&mut self, salt: u64) -> u64
+    where
+        D: Copy,
+    {
+        self.clear();
+        self.operations.set_salt(salt);
+        self.files.set_salt(salt);
+        self.owner = OWNERS.fetch_add(1, Ordering::Relaxed);
+        self.owner
+    }
+
+    /// Whether it is the storage of the proactor with this number: INV-PSTORE-3.
+    #[inline(always)]
+    pub(super) fn is_of(&self, owner: u64) -> bool {
+        self.owner == owner
     }
 
     /// How many bytes a storage of these capacities takes when all of it is used.
@@ -185,17 +221,21 @@ impl<D, const OPS: usize, const T: usize, P, F> Storage<D, OPS, T, P, F> {
     }
 
     /// The backend has ended, and names no descriptor any more; unless it `leaks`, for then a chain may go on: what the
-    /// members that have not started work on stays in use.
-    pub(super) fn let_go(&mut self, leaks: bool)
+    /// members that have not started work on stays in use. Where submissions are left that can't be taken back, everything
+    /// does.
+    pub(super) fn let_go(&mut self, report: Shutdown)
     where
         D: Copy,
     {
+        if report.untaken > 0 {
+            return;
+        }
         for index in 0..self.files.high_water() as u32 {
             if let Some((_, open)) = self.files.at_mut(index) {
                 open.uses = 0;
             }
         }
-        if !leaks {
+        if report.leaked == 0 {
             return;
         }
         for index in 0..self.operations.high_water() {

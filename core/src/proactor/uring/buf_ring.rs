@@ -31,6 +31,8 @@ const GROUPS_MAX: usize = 16;
 const BUFFERS_MAX: u16 = 32_768;
 /// Where the tail lies in the ring: in the last two bytes of the first entry.
 const TAIL_OFFSET: usize = core::mem::offset_of!(ProvidedBuffer, tail);
+/// The smallest page there is.
+const PAGE_SIZE_MIN: usize = 4096;
 /// Buffers start at multiples of this.
 const BUFFER_ALIGN: usize = 64;
 
@@ -166,6 +168,8 @@ impl<K: Kernel> Groups<K> {
         let marks = buffers.checked_add(buffers_length).ok_or(too_large)?;
         let header_at = (marks + usize::from(count)).next_multiple_of(align_of::<Header<K>>());
         let length = header_at + size_of::<Header<K>>();
+        // A mapping starts on a page: what else a kernel of the program's holds must not ask for more.
+        const { assert!(align_of::<Header<K>>() <= PAGE_SIZE_MIN) };
         let start = kernel
             .map_anonymous(length)
             .map_err(|errno| Error::from_call(Call::Mmap, errno))?;

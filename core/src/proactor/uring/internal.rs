@@ -2,6 +2,8 @@
 //!
 //! **Invariants.** *INV-INTERNAL-1*: a poll of the loop's own is queued right before the kernel is entered, so that its number
 //! is open then. *INV-INTERNAL-2*: a wakeup's poll carries its generation: one that was replaced tells nothing.
+//! *INV-INTERNAL-3*: in a forked child, whoever calls, neither the rings are touched, which are not there, nor what its
+//! descriptors share with the parent: a timer, a set of signals (G-1).
 //!
 //! **Why this shape.** A poll that goes on (`IORING_POLL_ADD_MULTI`, Linux 5.13) behaves like an edge, so the eventfd need
 //! not be read; where it ends, or never goes on, it is emptied and polled again.
@@ -293,6 +295,9 @@ where
     /// Ends the poll of a process. Its number may be closed when this returns: what is queued of it is handed over, or taken
     /// back.
     fn remove(&mut self, fd: RawFd) -> Result<(), Errno> {
+        if !self.is_owners() {
+            return Err(Errno::EAGAIN); // INV-INTERNAL-3
+        }
         let mut flushed = self.flush_queue();
         if flushed.is_ok() && self.ring.has_room(1) {
             self.ring.push(Sqe {
@@ -344,6 +349,9 @@ where
     }
 
     fn arm(&mut self, deadline: Option<Instant>) -> Result<(), Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked); // INV-INTERNAL-3
+        }
         if self.internal.timer.is_none() && deadline.is_some() {
             let timer = self
                 .kernel
@@ -373,6 +381,9 @@ where
     }
 
     fn set_signals(&mut self, set: SignalSet) -> Result<(), Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked); // INV-INTERNAL-3
+        }
         let due = &mut self.due;
         self.internal.signals.set(&self.kernel, set, |_| {
             *due |= Due::SIGNALS;
@@ -381,6 +392,9 @@ where
     }
 
     fn take_signals(&mut self, counts: &mut SignalCounts) -> Result<(), Error> {
+        if !self.is_owners() {
+            return Err(Error::Forked); // INV-INTERNAL-3
+        }
         self.internal.signals.take(&self.kernel, counts)
     }
 

@@ -98,6 +98,11 @@ impl Ring {
         self.tail.wrapping_sub(self.seen_head)
     }
 
+    /// How many of them may be read behind our back, and can't be changed any more.
+    pub(super) fn untaken(&self) -> u32 {
+        if self.owns_queue { 0 } else { self.queued() }
+    }
+
     /// Whether `entries` more, at most as many as the queue has, can be queued.
     #[inline(always)]
     pub(super) fn has_room(&self, entries: u32) -> bool {

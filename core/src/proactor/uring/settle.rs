@@ -67,6 +67,7 @@ where
                 }
             }
             slot.kind = kind::VACANT;
+            self.in_flight -= 1; // INV-URING-2, also if a buffer can't be put together again
             let mut result = cqe.result;
             let buffer = if settled == kind::PLAIN {
                 None
@@ -77,7 +78,6 @@ where
                 // SAFETY: INV-SETTLE-1; INV-ARENA-2. What was filled was lent (INV-URING-3), so INV-BUF-2 holds.
                 Some(unsafe { Buf::from_raw(slot.raw()) })
             };
-            self.in_flight -= 1;
             if result <= INTERNAL_ERRNO {
                 result = CANCELLED;
             }

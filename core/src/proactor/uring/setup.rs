@@ -72,6 +72,17 @@ struct Submissions<const SQ: usize>([MaybeUninit<Sqe>; SQ]);
 /// assert_eq!(ring.capabilities().entries, 64);
 /// # Ok::<(), linux_event_core::error::Error>(())
 /// ```
+///
+/// Other sizes do not compile, however the memory came about:
+///
+/// ```compile_fail,E0080
+/// use linux_event_core::proactor::{Memory, RingMemory};
+///
+/// // SAFETY: zeroes are such memory (`place::Zeroed`).
+/// let memory: Box<RingMemory<4097, 8192>> = unsafe { Box::new_zeroed().assume_init() };
+/// let memory = Memory::new().ring(Box::leak(memory));
+/// # drop(memory);
+/// ```
 #[repr(C)]
 pub struct RingMemory<const SQ: usize, const CQ: usize> {
     rings: Rings<SQ, CQ>,
@@ -106,6 +117,8 @@ impl<const SQ: usize, const CQ: usize> RingMemory<SQ, CQ> {
     }
 
     pub(super) fn parts(&'static mut self) -> LentRing {
+        // Zeroes of any size are such memory; a ring rounds sizes up, beyond the end of those that are odd (INV-SETUP-1).
+        const { Self::FITS };
         LentRing {
             rings: NonNull::from(&mut self.rings).cast(),
             rings_length: size_of::<Rings<SQ, CQ>>(),

@@ -48,6 +48,7 @@ where
         // What was given up once is not waited for again, nor counted.
         if self.is_shut {
             report.leaked = self.in_flight as usize;
+            report.untaken = self.ring.untaken() as usize;
             return report;
         }
         let end = self.kernel.monotonic() + limit;
@@ -88,6 +89,7 @@ where
         }
         report.settled += self.take_back_queued();
         report.leaked = self.in_flight as usize;
+        report.untaken = self.ring.untaken() as usize;
         self.leaked += u64::from(self.in_flight);
         self.is_shut = true;
         report

@@ -113,7 +113,7 @@ const fn takes_buffer(code: Code, extra: &Extra) -> bool {
 #[inline(always)]
 fn place(target: Target) -> (i32, u8) {
     match target.0 {
-        Place::Number(number) => (number, 0),
+        Place::Number(number) | Place::Resolved(number) => (number, 0),
         Place::Fixed(slot) => (slot as i32, FIXED_FILE),
         Place::None | Place::File(_) => (-1, 0),
     }

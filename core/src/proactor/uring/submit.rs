@@ -190,7 +190,7 @@ where
             }
         }
         let (fd, place_flag) = match request.target.0 {
-            Place::Number(number) => (number, 0),
+            Place::Number(number) | Place::Resolved(number) => (number, 0),
             Place::Fixed(slot) => (slot as i32, FIXED_FILE),
             Place::None | Place::File(_) => (super::NO_FD, 0),
         };

@@ -1,0 +1,284 @@
+//! What safe code can do to a ring by way of the safe traits that it may implement, and of fields that it may set: nothing
+//! that a ring submits names a descriptor that is closed, and nothing that was asked of it is lost (P-14, P-4, G-1).
+
+#![allow(missing_docs, unsafe_code)]
+
+#[path = "support/buf.rs"]
+mod buf;
+#[path = "support/spy.rs"]
+mod spy;
+
+use std::borrow::{Borrow, BorrowMut};
+use std::cell::RefCell;
+use std::io::Read as _;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use buf::{VecBuf, vouched};
+use linux_event_core::error::Error;
+use linux_event_core::handle::{Handle, Tag};
+use linux_event_core::proactor::{
+    Backend as _, Completion, Event, Link, Proactor, Storage, Target, Uring, VectoredRequest,
+    Vectors, op,
+};
+use linux_event_core::reactor::Backend as _;
+use linux_event_core::signal::{Signal, SignalCounts, SignalSet};
+use linux_event_core::sys::{Fd, Linux};
+use spy::Spy;
+
+type Backend = Uring<VecBuf>;
+type Tables = Storage<u32, 8, 8>;
+type Loop<S = Tables> = Proactor<VecBuf, u32, 8, 8, Backend, S>;
+type Spying<S = Tables> = Proactor<VecBuf, u32, 8, 8, Spy, S>;
+
+fn ring() -> Option<Backend> {
+    match Uring::new() {
+        Ok(ring) => Some(ring),
+        Err(Error::NoRing { .. }) => None,
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+fn owned(fd: impl Into<OwnedFd>) -> Fd {
+    // SAFETY: it was an owned descriptor.
+    unsafe { Fd::from_raw(Linux, fd.into().into_raw_fd()) }
+}
+
+fn next<S: BorrowMut<Tables>>(proactor: &mut Loop<S>) -> Option<Completion<u32, Backend>> {
+    for _ in 0..50 {
+        while let Some(event) = proactor.next() {
+            if let Event::Completion(completion) = event {
+                return Some(completion);
+            }
+        }
+        proactor.wait(Some(Duration::from_millis(100))).unwrap();
+    }
+    None
+}
+
+/// A file of somebody else's, which takes a number over once that is closed; and what is written to it.
+struct Other {
+    reader: std::io::PipeReader,
+    writer: std::io::PipeWriter,
+    taken: Option<OwnedFd>,
+    /// Numbers are the process's: one test at a time.
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Other {
+    fn new() -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let (reader, writer) = std::io::pipe().unwrap();
+        Self {
+            reader,
+            writer,
+            taken: None,
+            _alone: alone,
+        }
+    }
+
+    fn take_over(&mut self, number: i32) {
+        // SAFETY: a number that is closed is nobody's, and what it is made is owned.
+        unsafe {
+            if libc::fcntl(number, libc::F_GETFD) < 0 {
+                assert_eq!(libc::dup2(self.writer.as_raw_fd(), number), number);
+                self.taken = Some(OwnedFd::from_raw_fd(number));
+            }
+        }
+    }
+
+    fn written(self) -> Vec<u8> {
+        let Self {
+            mut reader,
+            writer,
+            taken,
+            _alone,
+        } = self;
+        drop((writer, taken));
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+}
+
+#[test]
+fn p14_what_one_engine_resolved_is_no_target_for_another() {
+    let Some(ring) = ring() else { return };
+    let mut other = Other::new();
+    let mut proactor: Loop = Proactor::new(ring).unwrap();
+    let spy = Spy::default();
+    let told = Rc::clone(&spy.targets);
+    let mut spying: Spying = Proactor::new(spy).unwrap();
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let number = writer.as_raw_fd();
+    let file = spying.adopt(owned(writer)).unwrap();
+    spying
+        .submit(op::write(file, VecBuf::from_slice(b"x")), 0)
+        .unwrap_err();
+    spying.submit(op::splice(file, file, 1), 0).unwrap_err();
+    let vectors = Vectors::from_iter([VecBuf::from_slice(b"x")]);
+    spying
+        .submit_vectored(op::write_vectored(file, vectors), 0)
+        .unwrap_err();
+    let targets: Vec<Target> = told.take();
+    assert_eq!(targets.len(), 4);
+    assert!(targets.iter().all(|target| target.number() == Some(number)));
+    drop(spying.release(file).unwrap());
+    other.take_over(number);
+    let buffer = || VecBuf::from_slice(b"oops");
+    for target in targets {
+        let submitted = proactor.submit(op::write(target, buffer()), 0);
+        assert_eq!(
+            submitted.map_err(|refused| refused.error),
+            Err(Error::Stale)
+        );
+        let write = op::write_vectored(target, Vectors::from_iter([buffer()]));
+        let submitted = proactor.submit_vectored(write, 0);
+        assert_eq!(submitted.map_err(|(error, _)| error), Err(Error::Stale));
+        let submitted = proactor.submit(op::splice(target, Target::CURRENT_DIRECTORY, 1), 0);
+        assert_eq!(
+            submitted.map_err(|refused| refused.error),
+            Err(Error::Stale)
+        );
+        let members = [op::nop().into(), op::write(target, buffer()).into()];
+        let refused = proactor.submit_chain(members.map(|member| (member, 0)));
+        assert_eq!(refused.map_err(|refused| refused.error), Err(Error::Stale));
+    }
+    assert_eq!(proactor.operations(), 0);
+    proactor.flush().unwrap();
+    drop(proactor);
+    assert_eq!(other.written(), b"", "written to another file");
+}
+
+/// Tables that somebody else can exchange.
+struct Shifty {
+    tables: Box<Tables>,
+    /// What takes their place next.
+    next: Rc<RefCell<Option<Box<Tables>>>>,
+}
+
+impl Borrow<Tables> for Shifty {
+    fn borrow(&self) -> &Tables {
+        &self.tables
+    }
+}
+
+impl BorrowMut<Tables> for Shifty {
+    fn borrow_mut(&mut self) -> &mut Tables {
+        if let Some(next) = self.next.take() {
+            let before = std::mem::replace(&mut self.tables, next);
+            LEFT.replace(Some(before));
+        }
+        &mut self.tables
+    }
+}
+
+thread_local! {
+    /// The tables that others took the place of last.
+    static LEFT: RefCell<Option<Box<Tables>>> = const { RefCell::new(None) };
+}
+
+fn shifty() -> (Shifty, Rc<RefCell<Option<Box<Tables>>>>) {
+    let next = Rc::default();
+    let tables = Shifty {
+        tables: Box::new(Tables::new()),
+        next: Rc::clone(&next),
+    };
+    (tables, next)
+}
+
+#[test]
+fn p14_tables_that_were_exchanged_close_nothing_that_a_ring_names() {
+    let Some(ring) = ring() else { return };
+    let mut other = Other::new();
+    let (tables, exchange) = shifty();
+    let mut proactor: Loop<Shifty> = Proactor::with_storage(ring, tables).unwrap();
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let number = writer.as_raw_fd();
+    let file = proactor.adopt(owned(writer)).unwrap();
+    let write = op::write(file, VecBuf::from_slice(b"oops"));
+    let queued = proactor.submit(write, 0).unwrap();
+    // The tables leave their proactor ...
+    exchange.replace(Some(Box::new(Tables::new())));
+    let _ = catch_unwind(AssertUnwindSafe(|| proactor.detach(queued)));
+    let left = LEFT.take().expect("they left");
+    // ... and come to another one, which ends.
+    let (tables, exchange) = shifty();
+    let mut spying: Spying<Shifty> = Proactor::with_storage(Spy::default(), tables).unwrap();
+    exchange.replace(Some(left));
+    let _ = catch_unwind(AssertUnwindSafe(|| spying.detach(queued)));
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(spying)));
+    other.take_over(number);
+    let _ = proactor.flush();
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(proactor)));
+    assert_eq!(other.written(), b"", "written to another file");
+}
+
+#[test]
+fn p4_a_lone_vectored_operation_leads_to_nothing() {
+    let _alone = Other::new();
+    let Some(ring) = ring() else { return };
+    let mut proactor: Loop = Proactor::new(ring).unwrap();
+    let (reader, _writer) = std::io::pipe().unwrap();
+    let file = proactor.adopt(owned(reader)).unwrap();
+    for link in [Link::Soft, Link::Hard] {
+        let parts = Vectors::from_iter([VecBuf::with_capacity(8)]);
+        let mut read: VectoredRequest<VecBuf> = op::read_vectored(file, parts).into();
+        read.request.link = link;
+        let read = proactor.submit_vectored(read, 7).unwrap();
+        assert!(proactor.cancel(read));
+        let completion = next(&mut proactor).expect("it was cancelled");
+        assert!(
+            completion.data == 7 && completion.is_cancelled(),
+            "{completion:?}"
+        );
+    }
+}
+
+#[test]
+fn g1_a_bare_ring_touches_nothing_in_a_forked_child() {
+    let _alone = Other::new();
+    let Some(mut ring) = ring() else { return };
+    ring.reserve(8).unwrap();
+    ring.as_fd();
+    ring.arm(Some(linux_event_core::clock::Instant::MAX))
+        .unwrap();
+    let set = SignalSet::from(Signal::from_raw(libc::SIGUSR1).unwrap());
+    ring.set_signals(set).unwrap();
+    ring.push(
+        Handle::new(0, Tag::Operation, 1),
+        op::nop().into(),
+        vouched(),
+    )
+    .unwrap();
+    ring.add(0, 1, Handle::new(1, Tag::Watcher, 1)).unwrap();
+    // SAFETY: the child touches the ring only, and ends without returning.
+    unsafe {
+        let child = libc::fork();
+        assert!(child >= 0);
+        if child == 0 {
+            let mut counts = SignalCounts::new();
+            let refused = [
+                ring.arm(None) == Err(Error::Forked),
+                ring.set_signals(SignalSet::EMPTY) == Err(Error::Forked),
+                ring.take_signals(&mut counts) == Err(Error::Forked),
+                ring.remove(0).is_err(),
+                ring.wait(None, None) == Err(Error::Forked),
+                ring.cancel(Handle::new(0, Tag::Operation, 1)) == Err(Error::Forked),
+                ring.pop().is_none(),
+            ];
+            let kept = refused.iter().position(|&refused| !refused);
+            libc::_exit(kept.map_or(0, |nth| nth as i32 + 1));
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+        assert!(
+            libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0,
+            "{status:#x}"
+        );
+    }
+}
