@@ -21,12 +21,12 @@ use buf::{VecBuf, vouched};
 use linux_event_core::error::Error;
 use linux_event_core::handle::{Handle, Tag};
 use linux_event_core::proactor::{
-    Backend as _, Completion, Event, Link, Proactor, Storage, Target, Uring, VectoredRequest,
-    Vectors, op,
+    Backend as _, Completion, Event, Link, Proactor, Request, Storage, Target, Uring,
+    VectoredRequest, Vectors, op,
 };
 use linux_event_core::reactor::Backend as _;
 use linux_event_core::signal::{Signal, SignalCounts, SignalSet};
-use linux_event_core::sys::{Fd, Linux};
+use linux_event_core::sys::{BorrowedFd, Fd, Linux};
 use spy::Spy;
 
 type Backend = Uring<VecBuf>;
@@ -281,4 +281,55 @@ fn g1_a_bare_ring_touches_nothing_in_a_forked_child() {
             "{status:#x}"
         );
     }
+}
+
+#[test]
+fn p15_a_chain_that_never_began_closes_its_file() {
+    let mut other = Other::new();
+    let Some(ring) = ring() else { return };
+    let mut proactor: Loop = Proactor::new(ring).unwrap();
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let number = writer.as_raw_fd();
+    let file = proactor.adopt(owned(writer)).unwrap();
+    // What is wrong with one member ends a chain before its first one has begun (`io_uring_enter(2)`).
+    let mut sync: Request<VecBuf> = op::fsync(BorrowedFd::STDERR).into();
+    sync.flags = 1 << 30;
+    let [closed, _] = proactor
+        .submit_chain([(op::close(file).into(), 1), (sync, 2)])
+        .unwrap();
+    let completion = next(&mut proactor).expect("it ends");
+    assert!(
+        completion.op == closed && completion.is_cancelled(),
+        "{completion:?}"
+    );
+    next(&mut proactor).expect("so does the other one");
+    other.take_over(number);
+    assert!(other.taken.is_some(), "the descriptor is still open");
+    assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn p14_a_slot_that_an_operation_empties_is_given_out_once() {
+    let _alone = Other::new();
+    let Some(ring) = ring() else { return };
+    let mut proactor: Loop = Proactor::new(ring).unwrap();
+    proactor.register_files(4).unwrap();
+    let mut pipes = Vec::new();
+    let mut files = Vec::new();
+    for _ in 0..3 {
+        let (reader, writer) = std::io::pipe().unwrap();
+        pipes.push(reader);
+        files.push(proactor.adopt(owned(writer)).unwrap());
+    }
+    let first = proactor.install(files[0]).unwrap();
+    proactor.submit(op::close_fixed(first), 0).unwrap();
+    proactor.flush().unwrap();
+    // It is empty, and nobody has been told.
+    let uninstalled = proactor.uninstall(first);
+    let second = proactor.install(files[1]).unwrap();
+    let completion = next(&mut proactor).expect("it is emptied");
+    assert_eq!(completion.outcome(), Ok(0));
+    let third = proactor.install(files[2]).unwrap();
+    assert_ne!(second, third, "uninstalled: {uninstalled:?}");
+    assert_eq!(uninstalled, Err(Error::Busy));
 }

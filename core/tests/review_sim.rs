@@ -189,3 +189,29 @@ fn p14_what_a_submitting_thread_has_not_looked_at_stays_open() {
         end((), sim);
     }
 }
+
+#[test]
+fn p10_what_is_cut_off_from_its_timeout_ends_though_the_kernel_takes_nothing_next() {
+    /// Takes no submission.
+    const NONE: u8 = 224;
+    /// EAGAIN.
+    const AGAIN: u8 = 201;
+    for refusal in [&[0, NONE][..], &[AGAIN]] {
+        // The operation without its timeout; then nothing at all.
+        let mut first = vec![0, ONE, LATER];
+        first.extend_from_slice(refusal);
+        let (ring, sim) = scripted(Manners::default(), Options::default(), &first, PROMPT);
+        let mut proactor: Loop = Proactor::new(ring).unwrap();
+        let mut request = read();
+        request.timeout = Some(Duration::from_secs(1));
+        proactor.submit(request, 7).unwrap();
+        proactor.flush().unwrap_err();
+        proactor.wait(Some(Duration::ZERO)).unwrap();
+        let completion = next(&mut proactor).expect("what has no timeout");
+        assert!(
+            completion.data == 7 && completion.is_cancelled(),
+            "{completion:?}"
+        );
+        end(proactor, sim);
+    }
+}

@@ -290,7 +290,7 @@ pub trait Backend: reactor::Backend {
     /// Empties a registered slot. What is in flight on it goes on.
     ///
     /// # Errors
-    /// [`Error::Stale`] if it is empty.
+    /// [`Error::Stale`] if it is empty; [`Error::Busy`] while an operation is under way that empties it.
     fn uninstall(&mut self, slot: FixedFile) -> Result<(), Error>;
 
     /// Registers buffers, which the backend owns from here on: `FixedBuffer::new(0)` and so on.

@@ -119,8 +119,9 @@ where
     /// Empties a registered slot, which can be given out again. What is in flight on it goes on.
     ///
     /// # Errors
-    /// [`Error::Busy`] while a member of a chain is to work on it that has not started; [`Error::Stale`] if it is empty;
-    /// [`Error::Os`]; [`Error::Forked`].
+    /// [`Error::Busy`] while a member of a chain is to work on it that has not started, or a
+    /// [`close_fixed`](super::op::close_fixed) has not settled; [`Error::Stale`] if it is empty; [`Error::Os`];
+    /// [`Error::Forked`].
     pub fn uninstall(&mut self, slot: FixedFile) -> Result<(), Error> {
         if !self.is_owner() {
             return Err(Error::Forked);

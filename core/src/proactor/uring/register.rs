@@ -1,6 +1,7 @@
 //! Registered descriptors and registered buffers.
 //!
-//! **Invariants.** *INV-REGISTER-1*: bit n of `taken` says that slot n was handed out and not emptied. *INV-REGISTER-2*:
+//! **Invariants.** *INV-REGISTER-1*: bit n of `taken` says that slot n was handed out and not emptied, bit n of `closing`
+//! that an operation is under way that empties it, and will take the first bit away: until then nobody else does. *INV-REGISTER-2*:
 //! buffers below `count` are owned here and registered; a use is counted from the submission to the last completion, and
 //! their memory is lent to nobody else, nor given back, while there is one.
 //!
@@ -26,24 +27,45 @@ fn refused(errno: Errno) -> Error {
     Error::from_call(Call::IoUringRegister, errno)
 }
 
+fn is_set(bits: &[u64; WORDS], slot: u32) -> bool {
+    let word = bits.get(slot as usize / 64);
+    word.is_some_and(|word| word >> (slot % 64) & 1 != 0)
+}
+
 /// The registered descriptors.
 #[derive(Debug)]
 pub(super) struct Files {
     count: u32,
     /// INV-REGISTER-1.
     taken: [u64; WORDS],
+    /// INV-REGISTER-1.
+    closing: [u64; WORDS],
 }
 
 impl Files {
     pub(super) const NONE: Self = Self {
         count: 0,
         taken: [0; WORDS],
+        closing: [0; WORDS],
     };
 
     /// Whether a slot is taken.
     pub(super) fn is_taken(&self, slot: u32) -> bool {
-        let word = self.taken.get(slot as usize / 64);
-        word.is_some_and(|word| word >> (slot % 64) & 1 != 0)
+        is_set(&self.taken, slot)
+    }
+
+    /// An operation that empties a slot begins.
+    pub(super) fn begin_close(&mut self, slot: u32) {
+        if let Some(word) = self.closing.get_mut(slot as usize / 64) {
+            *word |= 1 << (slot % 64);
+        }
+    }
+
+    /// It is over, whatever came of it.
+    pub(super) fn end_close(&mut self, slot: u32) {
+        if let Some(word) = self.closing.get_mut(slot as usize / 64) {
+            *word &= !(1 << (slot % 64));
+        }
     }
 
     /// A slot was emptied by an operation.
@@ -168,6 +190,9 @@ impl Files {
     ) -> Result<(), Error> {
         if !self.is_taken(slot.index()) {
             return Err(Error::Stale);
+        }
+        if is_set(&self.closing, slot.index()) {
+            return Err(Error::Busy);
         }
         Self::update(kernel, ring, slot.index(), super::NO_FD)?;
         self.emptied(slot.index());

@@ -283,13 +283,19 @@ impl Ring {
     #[cold]
     #[inline(never)]
     pub(super) fn cut_chain(&mut self, mut cut: impl FnMut(u64)) {
-        if !self.owns_queue {
+        // With a full queue nothing was taken, and its last entry lies where the one taken last was.
+        if !self.owns_queue || self.queued() >= self.parts.entries {
             return;
         }
         let linked = |flags: u8| flags & (LINK | HARD_LINK) != 0;
+        let before = self.queued_at(u32::MAX);
         // SAFETY: INV-RING-1, INV-RING-2: inside the array. It was taken, and still says what was written.
-        let taken = unsafe { self.queued_at(u32::MAX).read() };
+        let mut taken = unsafe { before.read() };
         let mut goes_on = linked(taken.flags);
+        // What is cut is cut once: should the kernel take nothing next time either, this leads to nothing any more.
+        taken.flags &= !(LINK | HARD_LINK);
+        // SAFETY: as above, and as it was taken nobody reads it but us.
+        unsafe { before.write(taken) };
         for nth in 0..self.queued().min(self.parts.entries) {
             if !goes_on {
                 return;

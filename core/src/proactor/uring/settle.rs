@@ -202,11 +202,12 @@ where
         carried
     }
 
-    /// An operation that used registered memory is over.
+    /// An operation that used registered memory, or was to empty a registered slot, is over.
     pub(super) fn release_use(&mut self, settled: u8, lent: u32) {
         match settled {
             kind::LEASE => self.groups.end_use(Group::new(lent as u16)),
             kind::FIXED => self.buffers.end_use(FixedBuffer::new(lent as u16)),
+            kind::CLOSE_SLOT => self.files.end_close(lent),
             _ => {}
         }
     }

@@ -96,6 +96,7 @@ where
         };
         let kind =
             if matches!(request.code, Code::Close) && matches!(request.target.0, Place::Fixed(_)) {
+                self.files.begin_close(lent);
                 kind::CLOSE_SLOT
             } else {
                 kind
@@ -320,7 +321,12 @@ where
         slot.token = token.raw();
         slot.kind = kind::CLOSE;
         slot.lent = number as u32;
-        slot.state = if in_chain { MAY_NOT_BEGIN } else { 0 };
+        // Of a chain not even the first member begins if there is something wrong with another one.
+        slot.state = if in_chain || is_linked(link) {
+            MAY_NOT_BEGIN
+        } else {
+            0
+        };
         self.in_flight += 1; // INV-URING-2
         self.ring.push(Sqe {
             opcode: op::IORING_OP_CLOSE as u8,
