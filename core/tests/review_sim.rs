@@ -215,3 +215,53 @@ fn p10_what_is_cut_off_from_its_timeout_ends_though_the_kernel_takes_nothing_nex
         end(proactor, sim);
     }
 }
+
+#[test]
+fn c1_a_process_that_can_not_be_polled_again_is_told() {
+    /// EAGAIN.
+    const AGAIN: u8 = 201;
+    let options = Options {
+        entries: 8,
+        ..Options::default()
+    };
+    let first = [
+        PROMPT, PROMPT, PROMPT, PROMPT, PROMPT, PROMPT, PROMPT, AGAIN,
+    ];
+    let (ring, sim) = scripted(Manners::default(), options, &first, PROMPT);
+    let mut proactor: Loop = Proactor::new(ring).unwrap();
+    proactor.process(1, true, 7).unwrap();
+    proactor.wait(Some(Duration::ZERO)).unwrap();
+    for data in 0..8 {
+        proactor.submit(op::nop(), data).unwrap();
+    }
+    // It was reported, and lives: there is no room for another poll, nor can room be made.
+    let event = proactor.next();
+    assert!(
+        matches!(
+            event,
+            Some(Event::Exit {
+                data: 7,
+                status: Err(_),
+                ..
+            })
+        ),
+        "{event:?}"
+    );
+    end(proactor, sim);
+}
+
+#[test]
+fn p14_the_numbers_of_another_kernel_name_nothing_here() {
+    use linux_event_core::errno::Errno;
+    use linux_event_core::sys::{Kernel, Linux};
+    let sim = Sim::new(&[], Manners::default());
+    let foreign = sim.eventfd().unwrap();
+    let number = linux_event_core::sys::AsRawFd::as_raw_fd(&foreign);
+    let null = std::fs::File::open("/dev/null").unwrap();
+    // SAFETY: nothing of the process's has the number; that it should get it is what must not be.
+    let taken = unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&null), number) };
+    assert_eq!(taken, -1, "a file of the process's can have it");
+    assert_eq!(Linux.read(foreign.borrow(), &mut [0; 8]), Err(Errno::EBADF));
+    assert_eq!(Linux.write(foreign.borrow(), &[0; 8]), Err(Errno::EBADF));
+    end(foreign, sim);
+}

@@ -116,6 +116,17 @@ where
         })
     }
 
+    /// Whether an operation empties a registered slot that has not settled: it would take it from whom it is given next.
+    fn is_closing(&self, slot: FixedFile) -> bool {
+        let tables = self.tables_ref();
+        let key = key(Target::from(slot));
+        (0..tables.operations.high_water()).any(|index| {
+            let closes = tables.operations.at(index);
+            closes.is_some_and(|(_, entry)| entry.code == Code::Close)
+                && tables.keys[index as usize] == key
+        })
+    }
+
     /// Empties a registered slot, which can be given out again. What is in flight on it goes on.
     ///
     /// # Errors
@@ -126,7 +137,7 @@ where
         if !self.is_owner() {
             return Err(Error::Forked);
         }
-        if self.is_waited_for(slot) {
+        if self.is_waited_for(slot) || self.is_closing(slot) {
             return Err(Error::Busy);
         }
         // The kernel finds the file when it takes the submission.

@@ -51,7 +51,8 @@ pub struct ExitInfo {
 ///
 /// # Safety
 /// An implementor vouches that a count which a call returns is never larger than the slice it was given, that a
-/// returned [`Fd`] is owned by nobody else, and that memory lent to a call is not touched after the call returns. Memory that
+/// returned [`Fd`] is owned by nobody else, that its number is a descriptor of the process or one that no process can have
+/// (2³⁰ and above), for a [`BorrowedFd`] does not say whose it is, and that memory lent to a call is not touched after the call returns. Memory that
 /// [`map_ring`](Kernel::map_ring) and [`map_anonymous`](Kernel::map_anonymous) return is valid for its length, starts on a
 /// page, and is the caller's alone until it is unmapped; a ring's is the kernel's too, which may write there at any time. What
 /// a queued submission points to is touched until its last completion is posted, and no longer.

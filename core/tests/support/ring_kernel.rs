@@ -130,7 +130,7 @@ impl Sim {
     pub(crate) fn new(script: &[u8], manners: Manners) -> Self {
         let state = State {
             script: script.iter().copied().collect(),
-            next_fd: 100,
+            next_fd: 1 << 30, // no process has these
             ..State::default()
         };
         let world = Box::leak(Box::new(World {

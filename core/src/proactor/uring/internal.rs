@@ -405,9 +405,13 @@ where
     fn process_status(&mut self, process: &Fd<K>, reap: bool) -> Result<Option<ExitStatus>, Errno> {
         let status = pid::status(&self.kernel, process, reap);
         if status == Err(Errno::EAGAIN) {
-            // Reported too early: the engine waits for another report, and the poll has ended.
+            // Reported too early: the engine waits for another report, and the poll has ended. Without another one there
+            // would never be one, which is to be told (C-1).
             let word = self.internal.last_process;
-            let _ = self.push_poll(process.as_raw_fd(), EPOLLIN, word, false);
+            if let Err(error) = self.push_poll(process.as_raw_fd(), EPOLLIN, word, false) {
+                let why = error.errno().filter(|&errno| errno != Errno::EAGAIN);
+                return Err(why.unwrap_or(Errno::ENOBUFS));
+            }
         }
         status
     }
