@@ -281,8 +281,8 @@ impl<T> TableView<T> {
 
     /// Every value with its handle, in slot order. Takes time in proportion to the high-water mark.
     pub fn iter(&self) -> impl Iterator<Item = (Handle, &T)> {
-        let used = self.high_water as usize;
-        self.slots[..used].iter().filter_map(|slot| match &slot.0 {
+        let used = self.slots.iter().take(self.high_water as usize);
+        used.filter_map(|slot| match &slot.0 {
             Place::Full { handle, value } => Some((*handle, value)),
             Place::Vacant { .. } => None,
         })

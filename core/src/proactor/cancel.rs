@@ -153,7 +153,7 @@ where
                 continue;
             };
             let second = self.tangle(handle, entry.state).second;
-            if matches(&entry, tables.keys[index as usize], second) {
+            if matches(&entry, tables.key(index), second) {
                 count += 1;
                 if !entry.state.contains(State::CANCELLED) {
                     self.cancel_operation(handle);

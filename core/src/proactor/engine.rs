@@ -348,10 +348,11 @@ where
             self.untangle(entry.file, tangle);
             return Err(Error::Full { capacity: OPS });
         };
-        let index = handle.index() as usize;
-        tables.keys[index] = key;
-        if entry.state.contains(State::ENTANGLED) {
-            tables.tangles[index] = tangle;
+        tables.set_key(handle.index(), key);
+        if entry.state.contains(State::ENTANGLED)
+            && let Some(place) = tables.tangle_mut(handle.index())
+        {
+            *place = tangle;
         }
         Ok(handle)
     }
@@ -543,8 +544,8 @@ where
             if request.code == Code::Close
                 && let Place::File(file) = request.target.0
             {
-                let after = &members[index + 1..];
-                if !self.is_idle(file) || after.iter().any(|(after, _)| after.names(file)) {
+                let mut after = members.iter().skip(index + 1);
+                if !self.is_idle(file) || after.any(|(after, _)| after.names(file)) {
                     return Err(Error::Busy);
                 }
             }
@@ -572,8 +573,8 @@ where
         if let Some(index) = previous.checked_sub(1)
             && let Some((before, _)) = tables.operations.at(index)
             && let Some(state) = tables.operations.state_mut(before)
+            && let Some(tangle) = tables.tangles.get_mut(index as usize)
         {
-            let tangle = &mut tables.tangles[index as usize];
             if !state.contains(State::ENTANGLED) {
                 *state |= State::ENTANGLED;
                 *tangle = Tangle::NONE;
@@ -773,14 +774,17 @@ where
         let tables = self.tables();
         // One that was cut off a chain settles before the one before it, which must not take another for it later.
         if let Some(index) = tangle.previous.checked_sub(1)
-            && tables.tangles[index as usize].next == handle.index() + 1
+            && let Some(before) = tables.tangle_mut(index)
+            && before.next == handle.index() + 1
         {
-            tables.tangles[index as usize].next = 0;
+            before.next = 0;
         }
         if let Some(index) = tangle.next.checked_sub(1)
             && let Some((next, entry)) = tables.operations.at(index)
         {
-            tables.tangles[index as usize].previous = 0;
+            if let Some(after) = tables.tangle_mut(index) {
+                after.previous = 0;
+            }
             // It has started, or starts now, whatever became of the one before it (P-4).
             if entry.state.contains(State::CANCELLED) {
                 self.ask(next);
@@ -791,7 +795,7 @@ where
     /// What others depend on of the operation in, or just gone from, a slot.
     pub(super) fn tangle(&self, handle: Handle, state: State) -> Tangle {
         if state.contains(State::ENTANGLED) {
-            self.tables_ref().tangles[handle.index() as usize]
+            self.tables_ref().tangle(handle.index())
         } else {
             Tangle::NONE
         }

@@ -19,7 +19,6 @@ use super::storage::{NO_KEY, OpenFile, State, Storage, Tangle};
 use crate::error::Error;
 use crate::handle::{File, Handle, Op, Tag};
 use crate::sys::AsRawFd;
-use crate::table::Full;
 
 impl<Buf, D, const OPS: usize, const T: usize, B, S> Proactor<Buf, D, OPS, T, B, S>
 where
@@ -38,13 +37,13 @@ where
             return Err((Error::Forked, fd));
         }
         let files = &mut self.tables().files;
-        if files.is_full() {
+        let Ok(handle) = files.insert(Tag::File, OpenFile::numbered(fd.as_raw_fd())) else {
             return Err((Error::Full { capacity: OPS }, fd));
+        };
+        if let Some(open) = files.get_mut(handle) {
+            open.fd = Some(fd);
         }
-        match files.insert(Tag::File, OpenFile::new(fd)) {
-            Ok(handle) => Ok(File::assume(handle)),
-            Err(Full(_)) => unreachable!("there was a vacant slot just now"),
-        }
+        Ok(File::assume(handle))
     }
 
     /// An adopted descriptor, to set options on it; `None` if the handle is stale.
@@ -120,11 +119,13 @@ where
         let tables = self.tables();
         let inserted = tables.operations.insert(entry);
         let handle = inserted.ok_or(Error::Full { capacity: OPS })?;
-        tables.keys[handle.index() as usize] = NO_KEY;
-        tables.tangles[handle.index() as usize] = Tangle {
-            previous,
-            ..Tangle::NONE
-        };
+        tables.set_key(handle.index(), NO_KEY);
+        if let Some(tangle) = tables.tangle_mut(handle.index()) {
+            *tangle = Tangle {
+                previous,
+                ..Tangle::NONE
+            };
+        }
         let op = Op::assume(handle);
         let Some(open) = self.tables().files.get_mut(file.handle()) else {
             self.abandon(handle);

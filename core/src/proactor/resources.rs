@@ -46,7 +46,7 @@ where
         let is_used = |index: u32| {
             let occupant = tables.operations.at(index);
             occupant.is_some_and(|(_, entry)| entry.code == Code::RecvMulti)
-                && tables.tangles[index as usize].resource == group.id()
+                && tables.tangle(index).resource == group.id()
         };
         if (0..tables.operations.high_water()).any(is_used) {
             return Err(Error::Busy);
@@ -106,11 +106,10 @@ where
             let Some((_, entry)) = tables.operations.at(index) else {
                 return false;
             };
-            let index = index as usize;
-            let tangle = tables.tangles[index];
+            let tangle = tables.tangle(index);
             entry.state.contains(State::ENTANGLED)
                 && tangle.previous != 0
-                && (tables.keys[index] == key
+                && (tables.key(index) == key
                     || (entry.code == Code::Splice
                         && u32::from(tangle.resource) == slot.index().wrapping_add(1)))
         })
@@ -122,8 +121,7 @@ where
         let key = key(Target::from(slot));
         (0..tables.operations.high_water()).any(|index| {
             let closes = tables.operations.at(index);
-            closes.is_some_and(|(_, entry)| entry.code == Code::Close)
-                && tables.keys[index as usize] == key
+            closes.is_some_and(|(_, entry)| entry.code == Code::Close) && tables.key(index) == key
         })
     }
 

@@ -209,8 +209,8 @@ impl<D, const N: usize> Slots<D, N> {
 
     /// Vacates every slot.
     pub(super) fn clear(&mut self) {
-        for index in 0..self.high_water {
-            let slot = &mut self.places[index as usize];
+        let used = self.places.iter_mut().take(self.high_water as usize);
+        for (index, slot) in (0..).zip(used) {
             if slot.state.contains(State::OCCUPIED) {
                 slot.state = State::empty();
                 slot.data = Cell::Vacant;

@@ -25,7 +25,7 @@ use super::operation::{Place, Target};
 use super::slots::Slots;
 use crate::handle::Op;
 use crate::reactor;
-use crate::sys::{AsRawFd, Fd, RawFd};
+use crate::sys::{Fd, RawFd};
 use crate::table::Table;
 
 bitflags::bitflags! {
@@ -89,12 +89,13 @@ pub(super) struct OpenFile<F> {
     pub(super) closing: Option<Op>,
 }
 
-impl<F: AsRawFd> OpenFile<F> {
-    pub(super) fn new(fd: F) -> Self {
+impl<F> OpenFile<F> {
+    /// One whose descriptor has `number`, and is still to be put in.
+    pub(super) const fn numbered(number: RawFd) -> Self {
         Self {
             uses: 0,
-            number: fd.as_raw_fd(),
-            fd: Some(fd),
+            number,
+            fd: None,
             closing: None,
         }
     }
@@ -179,7 +180,7 @@ pub struct Storage<D, const OPS: usize, const T: usize, P = Fd, F = Fd> {
     pub(super) files: Table<OpenFile<F>, OPS>,
     pub(super) tangles: [Tangle; OPS],
     /// INV-PSTORE-2.
-    pub(super) keys: [i32; OPS],
+    keys: [i32; OPS],
     /// INV-PSTORE-3; 0 is nobody.
     owner: u64,
 }
@@ -215,6 +216,32 @@ impl<D, const OPS: usize, const T: usize, P, F> Storage<D, OPS, T, P, F> {
         self.owner == owner
     }
 
+    /// What an operation that is [`State::ENTANGLED`] has beside its entry.
+    #[inline(always)]
+    pub(super) fn tangle(&self, index: u32) -> Tangle {
+        let tangle = self.tangles.get(index as usize);
+        tangle.copied().unwrap_or(Tangle::NONE)
+    }
+
+    /// As [`tangle`](Self::tangle), to change.
+    #[inline(always)]
+    pub(super) fn tangle_mut(&mut self, index: u32) -> Option<&mut Tangle> {
+        self.tangles.get_mut(index as usize)
+    }
+
+    /// What cancelling by descriptor looks for (INV-PSTORE-2).
+    #[inline(always)]
+    pub(super) fn key(&self, index: u32) -> i32 {
+        self.keys.get(index as usize).copied().unwrap_or(NO_KEY)
+    }
+
+    #[inline(always)]
+    pub(super) fn set_key(&mut self, index: u32, key: i32) {
+        if let Some(place) = self.keys.get_mut(index as usize) {
+            *place = key;
+        }
+    }
+
     /// How many bytes a storage of these capacities takes when all of it is used.
     pub const fn size_bytes() -> usize {
         size_of::<Self>()
@@ -242,7 +269,7 @@ impl<D, const OPS: usize, const T: usize, P, F> Storage<D, OPS, T, P, F> {
             let Some((_, entry)) = self.operations.at(index) else {
                 continue;
             };
-            let tangle = self.tangles[index as usize];
+            let tangle = self.tangle(index);
             if !entry.state.contains(State::ENTANGLED) || tangle.previous == 0 {
                 continue;
             }

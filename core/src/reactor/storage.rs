@@ -166,7 +166,10 @@ impl<D, const W: usize, const T: usize, P> Storage<D, W, T, P> {
                 self.watchers.remove(handle);
             }
         }
-        self.sides[..used].fill(Side::NEW);
+        self.sides
+            .iter_mut()
+            .take(used)
+            .for_each(|side| *side = Side::NEW);
         self.buckets.fill(0);
         (self.changes, self.signals_first, self.signals_last) = (0, 0, 0);
     }
@@ -181,24 +184,39 @@ impl<D, const W: usize, const T: usize, P> Storage<D, W, T, P> {
         self.sides.get(index as usize)
     }
 
+    /// Index + 1 of the slot after one in its chain; 0 for none.
+    #[inline]
+    fn next(&self, index: u32) -> u32 {
+        self.side(index).map_or(0, |side| side.next)
+    }
+
+    /// Lets a slot be followed by another in its chain.
+    #[inline]
+    fn set_next(&mut self, index: u32, next: u32) {
+        if let Some(side) = self.sides.get_mut(index as usize) {
+            side.next = next;
+        }
+    }
+
     /// Notes that the slot was filled or vacated in `batch`.
     #[inline]
     pub(super) fn touch(&mut self, index: u32, batch: u32) {
-        self.sides[index as usize].changed = batch;
+        if let Some(side) = self.sides.get_mut(index as usize) {
+            side.changed = batch;
+        }
     }
 
     /// The watcher of `fd`.
     pub(super) fn find(&self, fd: RawFd) -> Option<Handle> {
         let mut next = self.buckets[Self::bucket(fd)];
-        while next != 0 {
-            let index = next - 1;
-            let side = &self.sides[index as usize];
+        loop {
+            let index = next.checked_sub(1)?;
+            let side = self.side(index)?;
             if side.fd == fd {
                 return self.watchers.at(index).map(|(handle, _)| handle);
             }
             next = side.next;
         }
-        None
     }
 
     /// Whether `fd` is the number of a process. Takes time in proportion to the slots ever used.
@@ -216,38 +234,39 @@ impl<D, const W: usize, const T: usize, P> Storage<D, W, T, P> {
     /// Enters a slot into the chain of `fd` (INV-STORE-2).
     pub(super) fn enter(&mut self, index: u32, fd: RawFd) {
         let bucket = &mut self.buckets[Self::bucket(fd)];
-        let side = &mut self.sides[index as usize];
-        side.fd = fd;
-        side.next = *bucket;
-        *bucket = index + 1;
+        if let Some(side) = self.sides.get_mut(index as usize) {
+            side.fd = fd;
+            side.next = *bucket;
+            *bucket = index + 1;
+        }
     }
 
     /// Takes a slot out of the chain of its descriptor (INV-STORE-2).
     pub(super) fn leave(&mut self, index: u32) {
-        let Side {
-            fd, next: after, ..
-        } = self.sides[index as usize];
-        let bucket = Self::bucket(fd);
+        let Some(&Side { fd, next, .. }) = self.side(index) else {
+            return;
+        };
+        let (after, bucket) = (next, Self::bucket(fd));
         if self.buckets[bucket] == index + 1 {
             self.buckets[bucket] = after;
             return;
         }
         let mut next = self.buckets[bucket];
-        while next != 0 {
-            let side = &mut self.sides[next as usize - 1];
-            if side.next == index + 1 {
-                side.next = after;
+        while let Some(before) = next.checked_sub(1) {
+            next = self.next(before);
+            if next == index + 1 {
+                self.set_next(before, after);
                 return;
             }
-            next = side.next;
         }
     }
 
     /// Puts a slot into the list of changes, if it is not in it (INV-STORE-3).
     #[inline]
     pub(super) fn note_change(&mut self, index: u32) {
-        let side = &mut self.sides[index as usize];
-        if side.linked == 0 {
+        if let Some(side) = self.sides.get_mut(index as usize)
+            && side.linked == 0
+        {
             side.linked = if self.changes == 0 {
                 LAST
             } else {
@@ -261,7 +280,7 @@ impl<D, const W: usize, const T: usize, P> Storage<D, W, T, P> {
     #[inline]
     pub(super) fn next_change(&mut self) -> Option<u32> {
         let index = self.changes.checked_sub(1)?;
-        let linked = &mut self.sides[index as usize].linked;
+        let linked = &mut self.sides.get_mut(index as usize)?.linked;
         self.changes = if *linked == LAST { 0 } else { *linked };
         *linked = 0;
         Some(index)
@@ -269,26 +288,28 @@ impl<D, const W: usize, const T: usize, P> Storage<D, W, T, P> {
 
     /// Appends a signal subscription to the list that keeps their order.
     pub(super) fn append_signals(&mut self, index: u32) {
-        self.sides[index as usize].next = 0;
-        match self.signals_last {
-            0 => self.signals_first = index + 1,
-            last => self.sides[last as usize - 1].next = index + 1,
+        self.set_next(index, 0);
+        match self.signals_last.checked_sub(1) {
+            None => self.signals_first = index + 1,
+            Some(last) => self.set_next(last, index + 1),
         }
         self.signals_last = index + 1;
     }
 
     /// Takes a signal subscription out of the list.
     pub(super) fn unlink_signals(&mut self, index: u32) {
-        let after = self.sides[index as usize].next;
+        let after = self.next(index);
         let mut before = 0;
         let mut next = self.signals_first;
-        while next != 0 && next != index + 1 {
+        while let Some(at) = next.checked_sub(1)
+            && at != index
+        {
             before = next;
-            next = self.sides[next as usize - 1].next;
+            next = self.next(at);
         }
-        match before {
-            0 => self.signals_first = after,
-            before => self.sides[before as usize - 1].next = after,
+        match before.checked_sub(1) {
+            None => self.signals_first = after,
+            Some(before) => self.set_next(before, after),
         }
         if self.signals_last == index + 1 {
             self.signals_last = before;
@@ -299,7 +320,7 @@ impl<D, const W: usize, const T: usize, P> Storage<D, W, T, P> {
     pub(super) fn signals_after(&self, index: Option<u32>) -> Option<u32> {
         match index {
             None => self.signals_first,
-            Some(index) => self.sides[index as usize].next,
+            Some(index) => self.next(index),
         }
         .checked_sub(1)
     }

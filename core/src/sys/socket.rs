@@ -10,6 +10,7 @@
 use core::net::SocketAddr;
 
 use linux_raw_sys::general as linux;
+use linux_raw_sys::ioctl::FIONBIO;
 use linux_raw_sys::net;
 
 use super::raw::{call2, call3, call4, call5, call6, fd};
@@ -163,6 +164,25 @@ pub unsafe trait Sockets: Kernel {
     /// ENOTSOCK, EOPNOTSUPP where the socket is not TCP.
     fn set_no_delay(&self, socket: BorrowedFd<'_>, on: bool) -> Result<(), Errno>;
 
+    /// `ioctl(FIONBIO)`: whether a call on the socket that would have to wait is EAGAIN. A proactor wants sockets that wait:
+    /// the ring does it for them, without blocking a thread.
+    ///
+    /// ```
+    /// use linux_event_core::errno::Errno;
+    /// use linux_event_core::sys::{Linux, SocketKind, Sockets};
+    /// let (ours, _theirs) = Linux.socketpair(SocketKind::Stream)?;
+    /// assert_eq!(ours.read(&mut [0]), Err(Errno::EAGAIN));
+    /// Linux.set_non_blocking(ours.borrow(), false)?; // a read would wait from here on
+    /// Linux.set_non_blocking(ours.borrow(), true)?;
+    /// assert_eq!(ours.read(&mut [0]), Err(Errno::EAGAIN));
+    /// # Ok::<(), Errno>(())
+    /// ```
+    ///
+    /// # Errors
+    /// EBADF.
+    #[doc(alias = "O_NONBLOCK")]
+    fn set_non_blocking(&self, socket: BorrowedFd<'_>, on: bool) -> Result<(), Errno>;
+
     /// `bind(2)`. Port 0 lets the kernel choose: ask [`local_address`](Self::local_address).
     ///
     /// # Errors
@@ -281,6 +301,20 @@ unsafe impl Sockets for Linux {
             net::TCP_NODELAY,
             u32::from(on),
         )
+    }
+
+    fn set_non_blocking(&self, socket: BorrowedFd<'_>, on: bool) -> Result<(), Errno> {
+        let value = i32::from(on);
+        // SAFETY: INV-SYS-1: `value` lives until the call returns; the kernel reads one integer.
+        unsafe {
+            call3(
+                linux::__NR_ioctl,
+                fd(socket.as_raw_fd()),
+                FIONBIO as usize,
+                &raw const value as usize,
+            )
+        }
+        .map(drop)
     }
 
     fn bind(&self, socket: BorrowedFd<'_>, address: SocketAddr) -> Result<(), Errno> {

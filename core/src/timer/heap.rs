@@ -150,8 +150,12 @@ impl<T> Slot<T> {
 /// Fills `hole` with `node`.
 #[inline(always)]
 fn put<T>(nodes: &mut [Node], slots: &mut [Slot<T>], hole: usize, node: Node) {
-    nodes[hole] = node;
-    slots[node.slot() as usize].place = hole as u32;
+    if let Some(filled) = nodes.get_mut(hole) {
+        *filled = node;
+    }
+    if let Some(slot) = slots.get_mut(node.slot() as usize) {
+        slot.place = hole as u32;
+    }
 }
 
 /// Fills `hole`, or one above it, with `node`. Nothing below `hole` may come before `node`.
@@ -159,11 +163,10 @@ fn put<T>(nodes: &mut [Node], slots: &mut [Slot<T>], hole: usize, node: Node) {
 pub(super) fn ascend<T>(nodes: &mut [Node], slots: &mut [Slot<T>], mut hole: usize, node: Node) {
     while hole > 0 {
         let parent = (hole - 1) / ARITY;
-        let above = nodes[parent];
-        if above.is_before(node) {
-            break;
+        match nodes.get(parent) {
+            Some(&above) if !above.is_before(node) => put(nodes, slots, hole, above),
+            _ => break,
         }
-        put(nodes, slots, hole, above);
         hole = parent;
     }
     put(nodes, slots, hole, node);
@@ -176,9 +179,9 @@ fn descend<T>(nodes: &mut [Node], slots: &mut [Slot<T>], mut hole: usize) -> usi
         let below = hole * ARITY + 1;
         let (child, node) = match nodes.get(below..) {
             None | Some([]) => return hole,
-            Some(rest) => match rest.first_chunk() {
+            Some(children @ [first, rest @ ..]) => match children.first_chunk() {
                 Some(children) => first_of_all(children),
-                None => first_of_few(rest),
+                None => first_of_few(*first, rest),
             },
         };
         put(nodes, slots, hole, node);
@@ -205,14 +208,14 @@ fn first_of_all(children: &[Node; ARITY]) -> (usize, Node) {
     earlier(left, right)
 }
 
-/// Which of some children comes first; there is at least one.
+/// Which of some children comes first: the `first` of them, or one of the `rest`.
 #[inline(always)]
-fn first_of_few(children: &[Node]) -> (usize, Node) {
-    let mut first = (0, children[0]);
-    for (i, &node) in children.iter().enumerate().skip(1) {
-        first = earlier(first, (i, node));
+fn first_of_few(first: Node, rest: &[Node]) -> (usize, Node) {
+    let mut earliest = (0, first);
+    for (i, &node) in rest.iter().enumerate() {
+        earliest = earlier(earliest, (i + 1, node));
     }
-    first
+    earliest
 }
 
 /// A branch here would be guessed wrong half the time.
@@ -230,11 +233,26 @@ fn earlier(a: (usize, Node), b: (usize, Node)) -> (usize, Node) {
 #[cold]
 #[inline(never)]
 pub(super) fn renumber<T>(nodes: &mut [Node], slots: &mut [Slot<T>]) -> u64 {
+    // The first of all goes behind the heap that is left: once that is empty, the last comes first.
+    let mut left = &mut *nodes;
+    while let Some((last, heap)) = left.split_last_mut() {
+        if let Some(&first) = heap.first() {
+            let moved = core::mem::replace(last, first);
+            settle(heap, slots, 0, moved);
+        }
+        left = heap;
+    }
+    let mut middle = &mut *nodes;
+    while let [first, between @ .., last] = middle {
+        core::mem::swap(first, last);
+        middle = between;
+    }
     // Sorted is a heap too.
-    nodes.sort_unstable_by_key(|node| node.order());
     for (place, node) in nodes.iter_mut().enumerate() {
         *node = Node::new(node.deadline, place as u64, node.slot());
-        slots[node.slot() as usize].place = place as u32;
+        if let Some(slot) = slots.get_mut(node.slot() as usize) {
+            slot.place = place as u32;
+        }
     }
     nodes.len() as u64
 }

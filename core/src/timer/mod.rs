@@ -283,24 +283,25 @@ impl<T> View<'_, T> {
         let Some(spare) = self.nodes.get(place) else {
             return Err(Full(value));
         };
-        let (index, generation) = if self.counts.len < self.counts.opened {
-            let index = spare.slot();
-            (index, self.slots[index as usize].next_generation())
+        let is_opened = self.counts.len < self.counts.opened;
+        let index = if is_opened {
+            spare.slot()
         } else {
-            let index = self.counts.opened;
-            self.counts.opened += 1;
-            if index < self.counts.touched {
-                (index, self.slots[index as usize].next_generation())
-            } else {
-                // Not even read: reading would map a page of zeroes, and writing then fault again.
-                self.counts.touched += 1;
-                (index, self.counts.salt)
-            }
+            self.counts.opened
         };
-        let Some(id) = TimerId::from_handle(Handle::new(index, Tag::Timer, generation)) else {
-            unreachable!("the tag is the one a TimerId has")
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return Err(Full(value));
         };
-        self.slots[index as usize].occupy(id, value);
+        let generation = if index < self.counts.touched {
+            slot.next_generation()
+        } else {
+            // Not even read: reading would map a page of zeroes, and writing then fault again.
+            self.counts.touched += 1;
+            self.counts.salt
+        };
+        self.counts.opened += u32::from(!is_opened);
+        let id = TimerId::assume(Handle::new(index, Tag::Timer, generation));
+        slot.occupy(id, value);
         let node = Node::new(deadline.as_nanos(), self.next_sequence(), index);
         self.counts.len += 1;
         heap::ascend(self.nodes, self.slots, place, node);
@@ -321,10 +322,13 @@ impl<T> View<'_, T> {
         }
         // Before the place is looked up: renumbering moves nodes.
         let sequence = self.next_sequence();
-        let place = self.slots[id.index()].place();
+        let Some(place) = self.slots.get(id.index()).map(Slot::place) else {
+            return false;
+        };
         let node = Node::new(deadline.as_nanos(), sequence, id.handle().index());
-        let armed = &mut self.nodes[..self.counts.len as usize];
-        if node.is_before(armed[place]) {
+        let armed = self.nodes.get_mut(..self.counts.len as usize);
+        let armed = armed.unwrap_or_default();
+        if armed.get(place).is_some_and(|armed| node.is_before(*armed)) {
             heap::ascend(armed, self.slots, place, node);
         } else {
             heap::settle(armed, self.slots, place, node);
@@ -339,23 +343,24 @@ impl<T> View<'_, T> {
     fn take(self, place: usize, index: u32) -> Option<T> {
         let last_place = (self.counts.len as usize).checked_sub(1)?;
         // The last node fills the gap, and its place keeps the vacant slot: INV-TIMER-3.
-        let last = self.nodes[last_place];
-        self.nodes[last_place] = Node::new(0, 0, index);
+        let gap = Node::new(0, 0, index);
+        let last = core::mem::replace(self.nodes.get_mut(last_place)?, gap);
         self.counts.len -= 1;
         if last_place == 0 {
             self.counts.opened = 0;
         }
         if place != last_place {
-            heap::settle(&mut self.nodes[..last_place], self.slots, place, last);
+            let left = self.nodes.get_mut(..last_place)?;
+            heap::settle(left, self.slots, place, last);
         }
-        self.slots[index as usize].vacate()
+        self.slots.get_mut(index as usize)?.vacate()
     }
 
     #[inline(always)]
     fn next_sequence(&mut self) -> u64 {
         if self.counts.sequence == SEQUENCE_LIMIT {
-            let armed = &mut self.nodes[..self.counts.len as usize];
-            self.counts.sequence = heap::renumber(armed, self.slots);
+            let armed = self.nodes.get_mut(..self.counts.len as usize);
+            self.counts.sequence = heap::renumber(armed.unwrap_or_default(), self.slots);
         }
         let sequence = self.counts.sequence;
         self.counts.sequence += 1;

@@ -327,12 +327,10 @@ impl Buffers {
     /// Puts the buffers together again. The kernel has let go of them, and they were made from `Buf`s.
     fn rebuild<Buf: IoBuf>(&mut self) -> Vectors<Buf> {
         let count = core::mem::take(&mut self.count);
-        let parts = &self.raw[..count];
+        let parts = self.raw.iter().take(count);
         // SAFETY: INV-REGISTER-2: those below `count` were written, from buffers of this ring's one type, and are used once:
         // the count is zero now.
-        let whole = parts
-            .iter()
-            .map(|raw| unsafe { Buf::from_raw(raw.assume_init()) });
+        let whole = parts.map(|raw| unsafe { Buf::from_raw(raw.assume_init()) });
         whole.collect()
     }
 

@@ -1,0 +1,3 @@
+//! Links without libc.
+
+include!("../static-start/link.rs");

@@ -1,0 +1,91 @@
+//! What ends the server early, in sentences.
+
+#![forbid(unsafe_code)]
+
+use linux_event_core::errno::Errno;
+use linux_event_core::error::Error;
+use static_start::complain;
+
+/// What ends the server early.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Failure {
+    /// The command line.
+    Usage,
+    /// A port that can't be had.
+    Port(Errno),
+    /// A call on a socket failed.
+    Socket(Errno),
+    /// The loop refused.
+    Loop(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Loop(error)
+    }
+}
+
+impl Failure {
+    /// Writes one sentence to standard error: what is wrong, and what to do about it.
+    pub(crate) fn tell(self) {
+        let (what, errno) = match self {
+            Self::Usage => (
+                "usage: static-echo [--model reactor|proactor] [--idle SECONDS] PORT",
+                None,
+            ),
+            Self::Port(Errno::EADDRINUSE) => (
+                "static-echo: the port is in use: choose another, or 0 for any",
+                None,
+            ),
+            Self::Port(Errno::EACCES) => (
+                "static-echo: the port takes a privilege: choose one from 1024 on",
+                None,
+            ),
+            Self::Port(errno) | Self::Socket(errno) => (
+                "static-echo: a socket can't be had: see to what the network allows",
+                Some(errno),
+            ),
+            Self::Loop(Error::NoRing { errno, .. }) => (
+                "static-echo: io_uring is forbidden or missing here: allow it, or use --model reactor",
+                Some(errno),
+            ),
+            Self::Loop(Error::RingTooOld) => (
+                "static-echo: this kernel's io_uring is too old: use --model reactor",
+                None,
+            ),
+            Self::Loop(Error::LockedMemory { .. }) => (
+                "static-echo: the ring may lock no more memory: raise ulimit -l, or use --model reactor",
+                None,
+            ),
+            Self::Loop(error) => (
+                "static-echo: the kernel refused a call: raise its limit, or allow it",
+                error.errno(),
+            ),
+        };
+        match errno {
+            None => complain(&[what, "\n"]),
+            Some(errno) => {
+                let [thousands, hundreds, tens, ones] = digits(errno.raw().unsigned_abs());
+                complain(&[what, " (errno ", thousands, hundreds, tens, ones, ")\n"]);
+            }
+        }
+    }
+}
+
+/// The digits of an errno, which has four at most; without zeroes in front.
+fn digits(number: u32) -> [&'static str; 4] {
+    let (mut digits, mut rest) = ([""; 4], number);
+    for place in digits.iter_mut().rev() {
+        if rest > 0 {
+            *place = digit_text(rest % 10);
+        }
+        rest /= 10;
+    }
+    digits
+}
+
+/// A digit, as text.
+fn digit_text(digit: u32) -> &'static str {
+    let at = digit as usize;
+    "0123456789".get(at..=at).unwrap_or("")
+}

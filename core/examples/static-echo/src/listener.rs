@@ -1,0 +1,53 @@
+//! The listening socket.
+
+#![forbid(unsafe_code)]
+
+use core::net::{Ipv4Addr, SocketAddr};
+
+use linux_event_core::sys::{BorrowedFd, Domain, Fd, Kernel, Linux, SocketKind, Sockets};
+
+use crate::failure::Failure;
+
+/// More than wait at once, as a rule. The kernel takes less if `net.core.somaxconn` is less.
+const BACKLOG: u32 = 4096;
+
+/// Listens on `port`; says which it is if the kernel was to choose one.
+pub(crate) fn open(port: u16) -> Result<Fd, Failure> {
+    let socket = Linux
+        .socket(Domain::V4, SocketKind::Stream)
+        .map_err(Failure::Socket)?;
+    let listener = socket.borrow();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    if port != 0 {
+        // Old connections of the port may linger.
+        Linux
+            .set_reuse_address(listener, true)
+            .map_err(Failure::Socket)?;
+    }
+    Linux.bind(listener, address).map_err(Failure::Port)?;
+    Linux.listen(listener, BACKLOG).map_err(Failure::Port)?;
+    if port == 0
+        && let Ok(Some(bound)) = Linux.local_address(listener)
+    {
+        tell(bound.port());
+    }
+    Ok(socket)
+}
+
+/// Prints the port that the kernel chose.
+fn tell(port: u16) {
+    const NAME: &[u8; 23] = b"listening on 127.0.0.1:";
+    let (mut digits, mut rest) = (*b"00000\n", port);
+    for digit in digits.iter_mut().rev().skip(1) {
+        *digit += (rest % 10) as u8;
+        rest /= 10;
+    }
+    let shown = digits.iter().skip_while(|&&digit| digit == b'0');
+    let mut line = [0; NAME.len() + 6];
+    let mut length = 0;
+    for (place, byte) in line.iter_mut().zip(NAME.iter().chain(shown)) {
+        *place = *byte;
+        length += 1;
+    }
+    let _ = Linux.write(BorrowedFd::STDOUT, line.get(..length).unwrap_or_default());
+}
