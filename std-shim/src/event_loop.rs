@@ -27,6 +27,7 @@ use linux_event_core::reactor::{Event, Other, Ready, Stats};
 use crate::callbacks::{Callbacks, Deferred, MailCallback, WakeCallback};
 use crate::error::{BoxError, Error, Outcome};
 use crate::model::Model;
+use crate::process::{Children, Pools};
 use crate::signals::{Exit, SignalEvent};
 use crate::waker::{Closing, Shared, Waker};
 
@@ -81,6 +82,8 @@ pub struct Loop<M: Model, S = ()> {
     deferred: VecDeque<Deferred<M, S>>,
     pub(crate) mail: Vec<Option<MailCallback<M, S>>>,
     pub(crate) on_wake: Option<WakeCallback<M, S>>,
+    pub(crate) children: Children<M, S>,
+    pub(crate) pools: Pools<M, S>,
     /// Whether wakers that are held outside keep the loop running.
     pub(crate) wakers_counted: bool,
     /// INV-LOOP-1.
@@ -110,6 +113,8 @@ impl<M: Model, S> Loop<M, S> {
             deferred: VecDeque::new(),
             mail: Vec::new(),
             on_wake: None,
+            children: Children::new(),
+            pools: Pools::new(),
             wakers_counted: true,
             running: false,
             stopping: false,

@@ -7,9 +7,9 @@
 //!   [submits](Loop::submit) operations. Where io_uring is forbidden it says so, and the reactor is the way out.
 //! - [`Loop::fake_reactor`] and [`Loop::fake_proactor`] are the same without a kernel, in virtual time, for tests.
 //!
-//! Both keep timers, take signals, wakes and mail from other threads, and hear of processes that end; for each they call
-//! what was registered, with the loop itself as `&mut`. Callbacks share a state that is a field of the loop. They return
-//! nothing, or a `Result` whose error stops the loop and comes out of [`Loop::run`].
+//! Both keep timers, take signals, wakes and mail from other threads, [start processes](process) and hear of their end; for
+//! each they call what was registered, with the loop itself as `&mut`. Callbacks share a state that is a field of the loop.
+//! They return nothing, or a `Result` whose error stops the loop and comes out of [`Loop::run`].
 //!
 //! ```
 //! use std::time::Duration;
@@ -75,6 +75,7 @@ mod mailbox;
 mod make;
 mod model;
 mod proactor;
+pub mod process;
 mod signals;
 mod timers;
 mod waker;

@@ -19,6 +19,7 @@ use linux_event_core::reactor::{self, Backend, Event, Other, Ready, Stats, Step,
 use linux_event_core::signal::SignalSet;
 
 use crate::error::BoxError;
+use crate::process::ReactorPipe;
 use crate::waker::Shared;
 use crate::zeroed::zeroed_box;
 
@@ -60,6 +61,9 @@ pub trait LoopBackend: Backend + private::Sealed {
 pub trait Model: Sized + private::Sealed {
     /// What came of an operation; there is none where there are no operations.
     type Completion;
+    /// An end of a child's pipe.
+    #[doc(hidden)]
+    type Pipe;
     #[doc(hidden)]
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Error>;
     /// Delivers the next event of the turn; `None` if that is over.
@@ -121,6 +125,7 @@ impl<B: LoopBackend> private::Sealed for Reactor<B> {}
 
 impl<B: LoopBackend> Model for Reactor<B> {
     type Completion = Infallible;
+    type Pipe = ReactorPipe;
 
     #[inline(always)]
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Error> {

@@ -209,6 +209,20 @@ pub fn kill(pid: u32) {
     }
 }
 
+/// Whether this process has a child, ended or not.
+pub fn has_children() -> bool {
+    // SAFETY: `waitid` is told to leave it be, and to write nothing.
+    let found = unsafe {
+        libc::waitid(
+            libc::P_ALL,
+            0,
+            std::ptr::null_mut(),
+            libc::WEXITED | libc::WNOHANG | libc::WNOWAIT,
+        )
+    };
+    found == 0
+}
+
 /// Waits for a child.
 pub fn reap(pid: u32) -> ExitStatus {
     let mut status = 0;

@@ -22,6 +22,7 @@ pub mod fd;
 mod kernel;
 mod linux;
 mod memory;
+mod pipe;
 pub(crate) mod process;
 mod raw;
 pub mod ring;

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use linux_event_core::clock::Instant;
 use linux_event_core::error::Error;
-use linux_event_core::handle::{Handle, Op, ProcessWatch, Subscription, TimerId};
+use linux_event_core::handle::{File, Handle, Op, ProcessWatch, Subscription, TimerId};
 use linux_event_core::proactor::{self, Backend, Payload, Step, Storage};
 use linux_event_core::reactor::{self, Event, Other, Stats};
 use linux_event_core::signal::SignalSet;
@@ -81,6 +81,7 @@ impl<B: ProactorBackend> private::Sealed for Proactor<B> {}
 
 impl<B: ProactorBackend> Model for Proactor<B> {
     type Completion = Completion<B>;
+    type Pipe = File;
 
     #[inline(always)]
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
