@@ -49,6 +49,7 @@
 #![deny(unsafe_code)]
 
 pub mod clock;
+pub mod codec;
 pub mod errno;
 pub mod error;
 pub mod handle;
