@@ -41,6 +41,14 @@ pub const TIMER: Handle = Handle::new(2, Tag::Internal, 0);
 
 /// What a reactor asks of the mechanism below it. See the [module](self).
 pub trait Backend {
+    /// Whether descriptors are watched through it. Without, as in a proactor, the code for watchers is left out, and
+    /// [`watch`](super::Reactor::watch) refuses.
+    const WATCHES: bool = true;
+
+    /// Whether signals are taken through it. Without, the code for subscriptions is left out, and
+    /// [`signal`](super::Reactor::signal) refuses.
+    const SIGNALS: bool = true;
+
     /// A descriptor of a process, owned: see [`open_process`](Self::open_process). Dropping it closes it.
     type Process: AsRawFd;
 

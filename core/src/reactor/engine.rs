@@ -152,7 +152,7 @@ impl<D: Copy, const W: usize, const T: usize, B: Backend> Reactor<D, W, T, B> {
     ///
     /// With large capacities use [`with_storage`](Self::with_storage): this one is built on the stack.
     pub fn new(backend: B) -> Self {
-        Self::with_storage(backend, Storage::new())
+        Self::over(backend, Storage::new())
     }
 }
 
@@ -176,8 +176,13 @@ where
     /// # Ok::<(), linux_event_core::error::Error>(())
     /// ```
     pub fn with_storage(backend: B, mut storage: S) -> Self {
-        let salt = salt();
         storage.borrow_mut().clear();
+        Self::over(backend, storage)
+    }
+
+    /// A reactor over `backend` whose tables are in `storage`, which is empty.
+    fn over(backend: B, mut storage: S) -> Self {
+        let salt = salt();
         storage.borrow_mut().watchers.set_salt(salt);
         storage.borrow_mut().timers.set_salt(salt);
         let mut clock = Clock::new();
@@ -289,10 +294,14 @@ where
     fn prepare_turn(&mut self, timeout: Option<Duration>) -> Option<Duration> {
         // Which timers are due is found out again after the wait; the backend does not wait past a deadline.
         self.pending -= Pending::PREPARE | Pending::TIMERS;
-        self.delivery.begin_turn(&mut self.pending);
-        self.mend_orphans();
-        self.flush();
-        self.settle_failures();
+        if B::SIGNALS {
+            self.delivery.begin_turn(&mut self.pending);
+        }
+        if B::WATCHES {
+            self.mend_orphans();
+            self.flush();
+            self.settle_failures();
+        }
         if self.pending.intersects(Pending::DELIVER) {
             Some(Duration::ZERO)
         } else {
@@ -400,9 +409,16 @@ where
 
     /// An event that is none of the batch's: a timer, a failed registration, a signal.
     fn next_pending(&mut self) -> Option<Event<D>> {
-        self.next_timer()
-            .or_else(|| self.next_failure())
-            .or_else(|| self.next_signal())
+        let timer = self.next_timer();
+        if timer.is_some() {
+            return timer;
+        }
+        if B::WATCHES
+            && let Some(failure) = self.next_failure()
+        {
+            return Some(failure);
+        }
+        if B::SIGNALS { self.next_signal() } else { None }
     }
 
     /// A report that is not a plain one.
@@ -413,7 +429,7 @@ where
                 0 => None,
                 count => Some(Event::Wakeup { count }),
             }
-        } else if handle == backend::SIGNAL {
+        } else if B::SIGNALS && handle == backend::SIGNAL {
             self.fetch_signals();
             None
         } else if handle == backend::TIMER {
@@ -421,8 +437,10 @@ where
             None
         } else if handle.is(Tag::Process) {
             self.resolve_exit(handle)
-        } else {
+        } else if B::WATCHES {
             self.resolve_ready(handle, report.events)
+        } else {
+            None
         }
     }
 

@@ -86,6 +86,9 @@ where
         if !self.backend.is_owner() {
             return Err(Error::Forked);
         }
+        if !B::SIGNALS {
+            return Err(Error::Invalid("signals are not taken by this backend"));
+        }
         let set = signals.into();
         if set.is_empty() {
             return Err(Error::Invalid("a subscription needs at least one signal"));

@@ -58,6 +58,11 @@ where
         if !self.backend.is_owner() {
             return Err(Error::Forked);
         }
+        if !B::WATCHES {
+            return Err(Error::Invalid(
+                "descriptors are not watched by this backend",
+            ));
+        }
         check(interest, mode)?;
         let fd = fd.as_raw_fd();
         let storage: &mut Storage<_, W, T, _> = self.storage.borrow_mut();

@@ -33,4 +33,5 @@ pub mod vdso;
 pub use fd::{AsRawFd, BorrowedFd, Fd, RawFd};
 pub use kernel::{ExitInfo, Kernel, MaskChange, SignalRecord};
 pub use linux::Linux;
+pub use process::never_forks;
 pub use socket::{Domain, SocketKind, Sockets, sockaddr};

@@ -38,6 +38,11 @@ const UNDECIDED: u8 = 0;
 const BY_WORD: u8 = 1;
 /// `how`: the page can't be marked, the process id tells.
 const BY_PROCESS_ID: u8 = 2;
+/// `how`: there will be no children, the word is [`PROMISED`].
+const BY_PROMISE: u8 = 3;
+
+/// The word of a process that never forks. No other has it: they are odd.
+const PROMISED: u64 = 2;
 
 static DETECTOR: Detector = Detector::new();
 
@@ -60,6 +65,24 @@ pub(crate) fn epoch() -> u64 {
 #[inline(always)]
 pub(crate) fn is(known: u64) -> bool {
     DETECTOR.is(known, mark)
+}
+
+/// Spares a process that never forks the three system calls and the page of memory with which its loops tell it from its
+/// children (G-1). Called before the first loop is made, or it does nothing.
+///
+/// ```
+/// use linux_event_core::reactor::{Epoll, Reactor};
+/// // SAFETY: this program never forks.
+/// unsafe { linux_event_core::sys::never_forks() };
+/// let reactor: Reactor<u32, 8, 8> = Reactor::new(Epoll::new()?); // one system call
+/// # drop(reactor);
+/// # Ok::<(), linux_event_core::error::Error>(())
+/// ```
+///
+/// # Safety
+/// A child that this process makes by `fork(2)` neither uses nor drops a loop of its parent's: it calls `execve(2)` or ends.
+pub unsafe fn never_forks() {
+    DETECTOR.trust();
 }
 
 /// A word in a page of its own, all zeroes at first.
@@ -85,6 +108,16 @@ impl Detector {
         &self.pages[before / size_of::<AtomicU64>()]
     }
 
+    /// The same word for every process from here on.
+    fn trust(&self) {
+        let undecided =
+            self.how
+                .compare_exchange(UNDECIDED, BY_PROMISE, Ordering::AcqRel, Ordering::Acquire);
+        if undecided.is_ok() {
+            self.word().store(PROMISED, Ordering::Relaxed);
+        }
+    }
+
     /// Whether this is the process that `known` stands for. An epoch is not zero, so a word that was wiped or never set
     /// is not equal to it.
     #[inline(always)]
@@ -106,8 +139,10 @@ impl Detector {
     #[cold]
     #[inline(never)]
     fn begin(&self, mark: fn(&AtomicU64) -> Result<(), Errno>) -> u64 {
-        if self.decide(mark) == BY_PROCESS_ID {
-            return process_id() << 1 | 1;
+        match self.decide(mark) {
+            BY_PROCESS_ID => return process_id() << 1 | 1,
+            BY_PROMISE => return PROMISED,
+            _ => {}
         }
         // The time makes it another word than that of an earlier process with this id, the id another than the
         // parent's even on a clock of coarse steps. Ids have at most 22 bits.
@@ -259,6 +294,21 @@ mod tests {
         let word = MIXED.begin(refused_late);
         assert_eq!(word, MIXED.word().load(Ordering::Relaxed));
         assert_eq!(MIXED.how.load(Ordering::Relaxed), BY_WORD);
+    }
+
+    #[test]
+    fn g1_who_never_forks_is_not_asked() {
+        static TRUSTED: Detector = Detector::new();
+        static DECIDED: Detector = Detector::new();
+        TRUSTED.trust();
+        let never = |_: &AtomicU64| -> Result<(), Errno> { unreachable!("nothing is marked") };
+        let epoch = TRUSTED.begin(never);
+        assert!(epoch == PROMISED && TRUSTED.is(epoch, never));
+        // What was decided before stays.
+        let word = DECIDED.begin(mark);
+        DECIDED.trust();
+        assert_eq!(DECIDED.begin(mark), word);
+        assert_eq!(is_told(&DECIDED, mark), 0);
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! **Invariants.** *INV-VDSO-1*: `CLOCK_GETTIME` holds, at every moment, the address of a function of type
 //! `ClockGettime`: first `resolve_and_call`, later the vDSO's or `by_syscall`. None of them is ever unmapped.
 //! *INV-VDSO-2*: an address taken from `AT_SYSINFO_EHDR` is where the kernel mapped the vDSO; what of it `is_mapped`
-//! finds there stays there, read-only, until the process execs or ends.
+//! finds there, or was there when the process began and is asked for then, stays there, read-only, until the process execs
+//! or ends.
 //! *INV-VDSO-3*: finding the function twice is harmless: threads that race store equally good answers.
 //!
 //! **Why this shape.** One load and one indirect call, without a branch that asks "found yet?": the pointer starts
@@ -53,6 +54,15 @@ struct Timespec {
     nanos: i64,
 }
 
+impl Timespec {
+    #[inline(always)]
+    const fn as_nanos(&self) -> u64 {
+        (self.seconds as u64)
+            .wrapping_mul(1_000_000_000)
+            .wrapping_add(self.nanos as u64)
+    }
+}
+
 /// `clock_gettime(2)`, as the vDSO has it.
 type ClockGettime = unsafe extern "C" fn(i32, *mut Timespec) -> i32;
 
@@ -87,9 +97,15 @@ pub(crate) fn monotonic() -> u64 {
         let function = mem::transmute::<*mut (), ClockGettime>(function);
         function(CLOCK_MONOTONIC as i32, &raw mut now);
     }
-    (now.seconds as u64)
-        .wrapping_mul(1_000_000_000)
-        .wrapping_add(now.nanos as u64)
+    now.as_nanos()
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds, by the system call.
+pub(crate) fn by_call() -> u64 {
+    let mut now = Timespec::default();
+    // SAFETY: `now` is one timespec, to memory that is ours.
+    unsafe { by_syscall(CLOCK_MONOTONIC as i32, &raw mut now) };
+    now.as_nanos()
 }
 
 /// How the clock is read from now on, for reports.
@@ -119,19 +135,20 @@ pub fn clock_source() -> ClockSource {
 pub unsafe fn provide_auxv(auxv: *const usize) {
     let mut pair = auxv;
     // SAFETY: the caller vouches for pairs up to and including the one that ends them.
-    let ehdr = unsafe {
+    let found = unsafe {
         loop {
             match *pair {
                 END_OF_AUXV => break None,
-                VDSO_ADDRESS => break Some(*pair.add(1)),
+                VDSO_ADDRESS => break find_function(*pair.add(1), Trust::Kernel),
                 _ => pair = pair.add(2),
             }
         }
     };
-    match ehdr.and_then(find_function) {
-        Some(function) => settle(ClockSource::VdsoFromStart, function),
-        None => settle(ClockSource::Syscall, by_syscall as *mut ()),
+    let source = match found {
+        Some(_) => ClockSource::VdsoFromStart,
+        None => ClockSource::Syscall,
     };
+    settle(source, found.unwrap_or(by_syscall as *mut ()));
 }
 
 /// The parser by itself, for the fuzz target.
@@ -176,7 +193,8 @@ fn descend(rungs: &[(ClockSource, Rung)]) -> (ClockSource, *mut ()) {
     for &(source, rung) in rungs {
         let mut auxv = [0; AUXV_WORDS];
         if rung(&mut auxv).is_ok()
-            && let Some(function) = find_ehdr(&auxv).and_then(find_function)
+            && let Some(ehdr) = find_ehdr(&auxv)
+            && let Some(function) = find_function(ehdr, Trust::Nobody)
         {
             return (source, function);
         }
@@ -201,19 +219,29 @@ fn find_ehdr(auxv: &[usize; AUXV_WORDS]) -> Option<usize> {
         .map(|pair| pair[1])
 }
 
+/// Whether an address taken from an auxiliary vector is looked at before it is used.
+#[derive(Clone, Copy, PartialEq)]
+enum Trust {
+    /// It is the kernel's own word, from the process's start.
+    Kernel,
+    /// Somebody may have unmapped what it names since.
+    Nobody,
+}
+
 /// The vDSO whose header the auxiliary vector says is at `ehdr`; `None` if it can't be one.
-fn image(ehdr: usize) -> Option<&'static [u8]> {
+fn image(ehdr: usize, trust: Trust) -> Option<&'static [u8]> {
+    let is_mapped = |len: usize| trust == Trust::Kernel || is_mapped(ehdr, len);
     if ehdr == 0 || !ehdr.is_multiple_of(PAGE_SIZE_MIN) {
         return None;
     }
     let start = core::ptr::with_exposed_provenance::<u8>(ehdr);
-    if !is_mapped(ehdr, PAGE_SIZE_MIN) {
+    if !is_mapped(PAGE_SIZE_MIN) {
         return None;
     }
     // SAFETY: INV-VDSO-2: a page is mapped there, for good, and nobody writes to it.
     let head = unsafe { slice::from_raw_parts(start, PAGE_SIZE_MIN) };
     let len = elf::extent(head)?;
-    if !is_mapped(ehdr, len) {
+    if !is_mapped(len) {
         return None;
     }
     // SAFETY: INV-VDSO-2: the same for as much as the program headers say.
@@ -233,8 +261,10 @@ fn is_mapped(at: usize, len: usize) -> bool {
 }
 
 /// The function in the vDSO at `ehdr`.
-fn find_function(ehdr: usize) -> Option<*mut ()> {
-    let image = image(ehdr)?;
+#[cold]
+#[inline(never)]
+fn find_function(ehdr: usize, trust: Trust) -> Option<*mut ()> {
+    let image = image(ehdr, trust)?;
     let function = image.get(elf::find_symbol(image, SYMBOL)?)?;
     Some((&raw const *function).cast_mut().cast())
 }
@@ -271,11 +301,9 @@ mod tests {
     use super::*;
 
     fn by_raw_syscall() -> u64 {
-        let mut now = Timespec::default();
-        // SAFETY: `now` is one timespec.
-        let ret = unsafe { by_syscall(CLOCK_MONOTONIC as i32, &raw mut now) };
-        assert_eq!(ret, 0);
-        now.seconds as u64 * 1_000_000_000 + now.nanos as u64
+        let now = by_call();
+        assert_ne!(now, 0);
+        now
     }
 
     fn ehdr_from(rung: Rung) -> usize {
@@ -329,14 +357,14 @@ mod tests {
                 );
             }
         }
-        assert!(find_function(expected).is_some());
+        assert!(find_function(expected, Trust::Nobody).is_some());
     }
 
     #[test]
     fn t1_the_ladder_is_gone_down_to_the_system_call() {
         use ClockSource::{Syscall, VdsoFromPrctl, VdsoFromProc};
         let by_syscall = by_syscall as *mut ();
-        let found = find_function(ehdr_from(auxv_from_proc)).unwrap();
+        let found = find_function(ehdr_from(auxv_from_proc), Trust::Nobody).unwrap();
         let proc_works = (VdsoFromProc, auxv_from_proc as Rung);
         let without_vdso = |auxv: &mut _| {
             copy_without_vdso(auxv);
@@ -354,7 +382,7 @@ mod tests {
         let found = ehdr_from(auxv_from_proc);
         let unmapped = PAGE_SIZE_MIN; // below mmap_min_addr
         for ehdr in [0, 1, found + 1, found + 64, unmapped] {
-            assert!(image(ehdr).is_none());
+            assert!(image(ehdr, Trust::Nobody).is_none());
         }
         assert!(is_mapped(found, PAGE_SIZE_MIN));
         assert!(!is_mapped(unmapped, elf::EXTENT_MAX));
@@ -377,7 +405,7 @@ mod tests {
         });
         let mut auxv = [0; AUXV_WORDS];
         auxv_from_proc(&mut auxv).unwrap();
-        let found = find_function(find_ehdr(&auxv).unwrap()).unwrap();
+        let found = find_function(find_ehdr(&auxv).unwrap(), Trust::Kernel).unwrap();
         assert_eq!(CLOCK_GETTIME.load(Ordering::Relaxed), found);
 
         // SAFETY: a copy of the kernel's vector, ended as it was.
@@ -398,7 +426,7 @@ mod tests {
 
     #[test]
     fn t1_damaged_copies_of_the_real_image_never_panic() {
-        let image = image(ehdr_from(auxv_from_proc)).unwrap();
+        let image = image(ehdr_from(auxv_from_proc), Trust::Nobody).unwrap();
         assert!(elf::find_symbol(image, SYMBOL).is_some());
         elf::tests::damage(image, 20_000);
     }

@@ -277,7 +277,7 @@ impl<T, const N: usize> Queue<T, N> {
 }
 
 impl<T> View<'_, T> {
-    #[inline(always)]
+    #[inline]
     fn insert(mut self, deadline: Instant, value: T) -> Result<TimerId, Full<T>> {
         let place = self.counts.len as usize;
         let Some(spare) = self.nodes.get(place) else {
@@ -308,7 +308,7 @@ impl<T> View<'_, T> {
         Ok(id)
     }
 
-    #[inline(always)]
+    #[inline]
     fn cancel(self, id: TimerId) -> Option<T> {
         let slot = self.slots.get(id.index()).filter(|slot| slot.is(id))?;
         let place = slot.place();

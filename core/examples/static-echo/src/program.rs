@@ -9,7 +9,7 @@ use crate::arguments::{Model, Options};
 use crate::failure::Failure;
 use crate::{listener, proactor, reactor};
 
-static_start::main!(main);
+static_start::main!(main, never_forks);
 
 /// So many connections are served at a time.
 pub(crate) const CONNECTIONS: usize = 256;

@@ -124,21 +124,30 @@ unsafe extern "C" fn _start() -> ! {
 /// # Safety
 /// `stack` must be the stack pointer that the process was started with (INV-START-1).
 pub unsafe fn begin(stack: *const usize, main: fn(Arguments) -> i32) -> ! {
-    // SAFETY: INV-START-1: `argc`, `argc` pointers and a null, then the environment up to a null, then the vector.
+    // SAFETY: INV-START-1: `argc`, then so many pointers and a null.
     let arguments = unsafe {
-        let arguments = Arguments {
+        Arguments {
             count: *stack,
             first: stack.add(1).cast(),
-        };
-        let mut environment = arguments.environment();
-        while !(*environment).is_null() {
-            environment = environment.add(1);
         }
-        vdso::provide_auxv(environment.add(1).cast());
-        arguments
     };
     ignore_broken_pipes();
     exit(main(arguments))
+}
+
+/// Shows the core the way to the vDSO, without which each reading of the clock is a system call.
+///
+/// # Safety
+/// As [`begin`], before it.
+pub unsafe fn find_vdso(stack: *const usize) {
+    // SAFETY: INV-START-1: behind `argc`, the arguments and a null is the environment up to a null, then the vector.
+    unsafe {
+        let mut environment = stack.add(*stack + 2);
+        while *environment != 0 {
+            environment = environment.add(1);
+        }
+        vdso::provide_auxv(environment.add(1));
+    }
 }
 
 /// A write to a pipe or socket whose reader is gone is EPIPE from here on, and no end of the process (`signal(7)`).

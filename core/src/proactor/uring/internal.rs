@@ -266,6 +266,8 @@ where
     K: Kernel,
     P: Deref<Target = Wakeup<K>>,
 {
+    const WATCHES: bool = false;
+
     type Process = Fd<K>;
 
     #[inline(always)]
