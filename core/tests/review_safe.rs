@@ -10,7 +10,7 @@ mod spy;
 
 use std::borrow::{Borrow, BorrowMut};
 use std::cell::RefCell;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -332,4 +332,106 @@ fn p14_a_slot_that_an_operation_empties_is_given_out_once() {
     let third = proactor.install(files[2]).unwrap();
     assert_ne!(second, third, "uninstalled: {uninstalled:?}");
     assert_eq!(uninstalled, Err(Error::Busy));
+}
+
+#[test]
+fn p14_a_slot_stays_until_the_member_that_is_next_has_it() {
+    let _alone = Other::new();
+    let Some(ring) = ring() else { return };
+    let mut proactor: Loop = Proactor::new(ring).unwrap();
+    proactor.register_files(1).unwrap();
+    let (reader, mut trigger) = std::io::pipe().unwrap();
+    let (mut first_reader, first) = std::io::pipe().unwrap();
+    let (second_reader, second) = std::io::pipe().unwrap();
+    let reader = proactor.adopt(owned(reader)).unwrap();
+    let [first, second] = [first, second].map(|writer| proactor.adopt(owned(writer)).unwrap());
+    let slot = proactor.install(first).unwrap();
+    let read = op::read(reader, VecBuf::with_capacity(1)).limit(1);
+    let write = op::write(slot, VecBuf::from_slice(b"first"));
+    proactor
+        .submit_chain([(read.into(), 0), (write.into(), 1)])
+        .unwrap();
+    proactor.flush().unwrap();
+    trigger.write_all(b"x").unwrap();
+    // The member before it is over; a kernel may start it with the next call.
+    assert_eq!(next(&mut proactor).expect("it has read").data, 0);
+    if proactor.uninstall(slot).is_ok() {
+        assert_eq!(proactor.install(second).unwrap(), slot);
+    }
+    assert_eq!(
+        next(&mut proactor).expect("it has written").outcome(),
+        Ok(5)
+    );
+    drop(proactor);
+    let mut bytes = Vec::new();
+    first_reader.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes, b"first");
+    drop(second_reader);
+}
+
+/// Has the kernel perform what it can't do at once with one worker, one thing after the other: `io_uring_register(2)`.
+fn one_worker() {
+    const IOWQ_MAX_WORKERS: u32 = 19;
+    let is_ring = |number: &i32| {
+        let path = std::fs::read_link(format!("/proc/self/fd/{number}"));
+        path.is_ok_and(|path| path.as_os_str() == "anon_inode:[io_uring]")
+    };
+    for ring in (0..1024).filter(is_ring) {
+        let mut most = [1u32; 2];
+        // SAFETY: two numbers, which live until the call returns.
+        unsafe {
+            libc::syscall(
+                libc::SYS_io_uring_register,
+                ring,
+                IOWQ_MAX_WORKERS,
+                most.as_mut_ptr(),
+                2,
+            )
+        };
+    }
+}
+
+#[test]
+fn p14_a_slot_stays_until_a_worker_has_what_is_to_be_done_with_it() {
+    let _alone = Other::new();
+    let Some(ring) = ring() else { return };
+    let mut proactor: Loop = Proactor::new(ring).unwrap();
+    one_worker();
+    proactor.register_files(1).unwrap();
+    let [
+        (busy, mut trigger),
+        (mut nothing, anywhere),
+        (source, mut bytes),
+        (mut first_reader, first),
+        (mut second_reader, second),
+    ] = [(); 5].map(|()| std::io::pipe().unwrap());
+    let [busy, source] = [busy, source].map(|reader| proactor.adopt(owned(reader)).unwrap());
+    let [anywhere, first, second] =
+        [anywhere, first, second].map(|writer| proactor.adopt(owned(writer)).unwrap());
+    let slot = proactor.install(first).unwrap();
+    bytes.write_all(b"first").unwrap();
+    proactor.submit(op::splice(busy, anywhere, 1), 0).unwrap();
+    proactor.submit(op::splice(source, slot, 5), 1).unwrap();
+    proactor.flush().unwrap();
+    // The kernel has taken both, and looks for the file of the second when it begins.
+    if proactor.uninstall(slot).is_ok() {
+        assert_eq!(proactor.install(second).unwrap(), slot);
+    }
+    trigger.write_all(b"x").unwrap();
+    for _ in 0..2 {
+        next(&mut proactor)
+            .expect("it is spliced")
+            .outcome()
+            .unwrap();
+    }
+    drop(proactor);
+    drop(trigger);
+    let [mut into_first, mut into_second] = [(); 2].map(|()| Vec::new());
+    first_reader.read_to_end(&mut into_first).unwrap();
+    second_reader.read_to_end(&mut into_second).unwrap();
+    nothing.read_exact(&mut [0]).unwrap();
+    assert_eq!(
+        (&into_first[..], &into_second[..]),
+        (&b"first"[..], &b""[..])
+    );
 }

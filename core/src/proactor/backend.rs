@@ -129,8 +129,8 @@ pub struct Counters {
     pub leaked: u64,
 }
 
-/// An engine's word to the backend that it drives: the descriptors that a request names stay open until the kernel has
-/// taken it (P-14).
+/// An engine's word to the backend that it drives: the descriptors that a request names stay open until it has settled
+/// (P-14).
 ///
 /// Only an engine gives it, and only to a backend of the type it was made over. So safe code can't hand what an engine has
 /// resolved to another ring, which might submit the number when it is somebody else's.
@@ -280,6 +280,11 @@ pub trait Backend: reactor::Backend {
     /// # Errors
     /// [`Error::Invalid`] if there is one; [`Error::Os`].
     fn register_files(&mut self, count: u32) -> Result<(), Error>;
+
+    /// The slot that [`install`](Self::install) fills next; `None` if there is none, or it can't be told.
+    fn next_slot(&self) -> Option<FixedFile> {
+        None
+    }
 
     /// Puts a descriptor into a vacant registered slot, which keeps the file open for itself.
     ///

@@ -330,6 +330,7 @@ where
         }
         let mut tangle = Tangle {
             previous,
+            follows: previous != 0,
             ..Tangle::NONE
         };
         match request.extra {
@@ -599,7 +600,8 @@ where
         self.base.wait(timeout)
     }
 
-    /// Hands what is queued to the kernel at once, without waiting: for what an operation borrows by number (P-14).
+    /// Hands what is queued to the kernel at once, without waiting: for what an operation borrows by number
+    /// ([`Target::from_raw`], P-14).
     ///
     /// # Errors
     /// As [`wait`](Self::wait).

@@ -1,10 +1,11 @@
 //! The engine's adopted descriptors (P-14, P-15).
 //!
 //! **Invariants.** INV-PENGINE-3 of `engine`. *INV-FILES-1*: an adopted descriptor is closed, or given back, only when no
-//! occupied slot of an operation names it: the kernel has taken every submission with its number by then.
+//! occupied slot of an operation names it: the kernel is done with its number by then.
 //!
-//! **Why this shape.** The kernel resolves a number when it takes a submission, not when it is queued; code that queues,
-//! closes and reopens would work on another file. Whoever shares a descriptor between operations needs a common owner of
+//! **Why this shape.** The kernel resolves a number when it begins an operation: for most when it takes the submission, for a
+//! member of a chain, or what it leaves to a worker, some time later; never when it is queued. Code that queues, closes and
+//! reopens would work on another file. Whoever shares a descriptor between operations needs a common owner of
 //! it: that is the proactor, a handle is what is shared, and nothing is counted on the heap.
 
 #![forbid(unsafe_code)]
@@ -123,6 +124,7 @@ where
         if let Some(tangle) = tables.tangle_mut(handle.index()) {
             *tangle = Tangle {
                 previous,
+                follows: previous != 0,
                 ..Tangle::NONE
             };
         }

@@ -4,7 +4,7 @@
 //! becomes a [`Request`], a flat record that a backend turns into a submission.
 //!
 //! **Invariants.** *INV-REQUEST-1*: a number in a [`Target`] is open until the kernel has resolved it, which for a member of
-//! a chain is when it starts: it comes from an adopted descriptor, a `'static` borrow, or an `unsafe` promise (rule P-14).
+//! a chain, and what it leaves to a worker, is when it starts: it comes from an adopted descriptor, a `'static` borrow, or an `unsafe` promise (rule P-14).
 //! What an engine has resolved is its own backend's to use: no engine takes it for a target, as it keeps nothing open for it.
 //! *INV-REQUEST-2*: what operation a request is, and on what, is fixed when it is built.
 //!
@@ -126,6 +126,33 @@ impl Code {
         matches!(self, Self::RecvMulti | Self::AcceptMulti | Self::PollMulti)
     }
 
+    /// Whether the kernel may look for its file later than when it takes the submission: what can't but block it leaves to
+    /// a worker, which looks when it begins. Of what is not known to be done at once it is said too.
+    #[inline(always)]
+    pub(crate) const fn finds_its_file_late(self) -> bool {
+        !matches!(
+            self,
+            Self::Nop
+                | Self::Read
+                | Self::Write
+                | Self::ReadVectored
+                | Self::WriteVectored
+                | Self::ReadFixed
+                | Self::WriteFixed
+                | Self::Recv
+                | Self::RecvMulti
+                | Self::Send
+                | Self::SendZeroCopy
+                | Self::RecvMessage
+                | Self::SendMessage
+                | Self::Accept
+                | Self::AcceptMulti
+                | Self::Connect
+                | Self::Poll
+                | Self::PollMulti
+        )
+    }
+
     /// Whether its result counts bytes that were put into its buffer.
     #[inline(always)]
     pub const fn fills(self) -> bool {
@@ -207,8 +234,10 @@ impl Target {
     /// A bare number.
     ///
     /// # Safety
-    /// `number` must stay open, and be what it is now, until the kernel has resolved it: when it takes the submission, which
-    /// [`flush`](super::Proactor::flush) has it do at once; for the second and later members of a chain, when they start.
+    /// `number` must stay open, and be what it is now, until the operation has settled. For one that reads, writes, receives,
+    /// sends, accepts, connects or polls, and is no member of a chain but the first, it is enough that the kernel has taken
+    /// the submission, which [`flush`](super::Proactor::flush) has it do at once; all others it may leave to a worker, which
+    /// looks for the file when it begins (since Linux 5.18).
     #[inline(always)]
     pub const unsafe fn from_raw(number: RawFd) -> Self {
         Self(Place::Number(number))

@@ -10,7 +10,7 @@ use core::borrow::BorrowMut;
 use super::backend::Backend;
 use super::engine::Proactor;
 use super::operation::{Code, FixedBuffer, FixedFile, Group, Target, Vectors};
-use super::storage::{State, Storage, exchanged, key};
+use super::storage::{Storage, exchanged, key};
 use crate::error::Error;
 use crate::handle::File;
 
@@ -71,74 +71,61 @@ where
     /// is closed.
     ///
     /// # Errors
-    /// [`Error::Stale`]; [`Error::Full`] when every slot is taken; [`Error::Busy`] while a member of a chain
-    /// that has not started names the one that is next; [`Error::Os`]; [`Error::Forked`].
+    /// [`Error::Stale`]; [`Error::Full`] when every slot is taken; [`Error::Busy`] while an operation as
+    /// [`uninstall`](Self::uninstall) says names the one that is next; [`Error::Os`]; [`Error::Forked`].
     pub fn install(&mut self, file: File) -> Result<FixedFile, Error> {
         if !self.is_owner() {
             return Err(Error::Forked);
         }
-        let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
-            self.base.storage.storage.borrow_mut();
+        self.descriptor(file).ok_or(Error::Stale)?;
+        // What names the slot by now and was not taken is about what an operation emptied it of.
+        self.base.backend.flush()?;
+        // Before it is filled: the kernel may begin what waits for it at any time.
+        if let Some(next) = self.base.backend.next_slot()
+            && self.is_waited_for(next)
+        {
+            return Err(Error::Busy);
+        }
+        let tables: &Storage<D, OPS, T, B::Process, B::Fd> = self.base.storage.storage.borrow();
         if !tables.is_of(self.owner) {
             exchanged();
         }
-        let slot = match tables.files.get(file.handle()) {
-            Some(super::storage::OpenFile { fd: Some(fd), .. }) => {
-                // What names the slot by now and was not taken is about what an operation emptied it of.
-                self.base.backend.flush()?;
-                self.base.backend.install(fd)?
-            }
-            _ => return Err(Error::Stale),
-        };
-        if self.is_waited_for(slot) {
-            self.base.backend.uninstall(slot)?;
-            return Err(Error::Busy);
-        }
-        Ok(slot)
+        let open = tables.files.get(file.handle());
+        let fd = open.and_then(|open| open.fd.as_ref());
+        self.base.backend.install(fd.ok_or(Error::Stale)?)
     }
 
-    /// Whether a member of a chain that has not started names a registered slot: the kernel looks for the file when it
-    /// starts (P-14).
+    /// Whether an operation names a registered slot that may not have found its file there: it looks for it when it begins
+    /// (P-14). Or it empties the slot, and would take it from whom it is given next.
     fn is_waited_for(&self, slot: FixedFile) -> bool {
         let tables = self.tables_ref();
         let key = key(Target::from(slot));
         (0..tables.operations.high_water()).any(|index| {
-            let Some((_, entry)) = tables.operations.at(index) else {
+            let Some((handle, entry)) = tables.operations.at(index) else {
                 return false;
             };
-            let tangle = tables.tangle(index);
-            entry.state.contains(State::ENTANGLED)
-                && tangle.previous != 0
-                && (tables.key(index) == key
-                    || (entry.code == Code::Splice
-                        && u32::from(tangle.resource) == slot.index().wrapping_add(1)))
-        })
-    }
-
-    /// Whether an operation empties a registered slot that has not settled: it would take it from whom it is given next.
-    fn is_closing(&self, slot: FixedFile) -> bool {
-        let tables = self.tables_ref();
-        let key = key(Target::from(slot));
-        (0..tables.operations.high_water()).any(|index| {
-            let closes = tables.operations.at(index);
-            closes.is_some_and(|(_, entry)| entry.code == Code::Close) && tables.key(index) == key
+            let tangle = self.tangle(handle, entry.state);
+            let reads_it = entry.code == Code::Splice
+                && u32::from(tangle.resource) == slot.index().wrapping_add(1);
+            (tangle.follows || entry.code.finds_its_file_late())
+                && (reads_it || tables.key(index) == key)
         })
     }
 
     /// Empties a registered slot, which can be given out again. What is in flight on it goes on.
     ///
     /// # Errors
-    /// [`Error::Busy`] while a member of a chain is to work on it that has not started, or a
-    /// [`close_fixed`](super::op::close_fixed) has not settled; [`Error::Stale`] if it is empty; [`Error::Os`];
-    /// [`Error::Forked`].
+    /// [`Error::Busy`] while an operation on it has not settled that is a member of a chain, though not its first, or a
+    /// splice, fsync, shutdown, bind, listen or [`close_fixed`](super::op::close_fixed): when the kernel looks for their
+    /// file is not told. [`Error::Stale`] if it is empty; [`Error::Os`]; [`Error::Forked`].
     pub fn uninstall(&mut self, slot: FixedFile) -> Result<(), Error> {
         if !self.is_owner() {
             return Err(Error::Forked);
         }
-        if self.is_waited_for(slot) || self.is_closing(slot) {
+        if self.is_waited_for(slot) {
             return Err(Error::Busy);
         }
-        // The kernel finds the file when it takes the submission.
+        // For everything else the kernel finds the file when it takes the submission.
         self.base.backend.flush()?;
         self.base.backend.uninstall(slot)
     }

@@ -58,6 +58,8 @@ pub(super) struct Tangle {
     pub(super) resource: u16,
     /// A registered buffer's uses count it.
     pub(super) uses_buffer: bool,
+    /// It is a member of a chain, and not the first: the kernel begins it some time after the one before it is over.
+    pub(super) follows: bool,
     /// Index + 1 of the second file that it works on; 0 for none.
     pub(super) second: u32,
     /// Index + 1 of its neighbours in a chain; 0 for none. A predecessor that has settled is none.
@@ -70,6 +72,7 @@ impl Tangle {
     pub(super) const NONE: Self = Self {
         resource: 0,
         uses_buffer: false,
+        follows: false,
         second: 0,
         previous: 0,
         next: 0,
@@ -247,9 +250,8 @@ impl<D, const OPS: usize, const T: usize, P, F> Storage<D, OPS, T, P, F> {
         size_of::<Self>()
     }
 
-    /// The backend has ended, and names no descriptor any more; unless it `leaks`, for then a chain may go on: what the
-    /// members that have not started work on stays in use. Where submissions are left that can't be taken back, everything
-    /// does.
+    /// The backend has ended, and names no descriptor any more; unless it leaks, for then the kernel may go on: what it may
+    /// not have looked for yet stays in use. Where submissions are left that can't be taken back, everything does.
     pub(super) fn let_go(&mut self, report: Shutdown)
     where
         D: Copy,
@@ -269,8 +271,12 @@ impl<D, const OPS: usize, const T: usize, P, F> Storage<D, OPS, T, P, F> {
             let Some((_, entry)) = self.operations.at(index) else {
                 continue;
             };
-            let tangle = self.tangle(index);
-            if !entry.state.contains(State::ENTANGLED) || tangle.previous == 0 {
+            let tangle = if entry.state.contains(State::ENTANGLED) {
+                self.tangle(index)
+            } else {
+                Tangle::NONE
+            };
+            if !tangle.follows && !entry.code.finds_its_file_late() {
                 continue;
             }
             for file in [entry.file, tangle.second] {

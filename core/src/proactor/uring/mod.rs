@@ -305,8 +305,9 @@ where
     /// The word that a bare ring's operations are submitted with, where no engine gives it.
     ///
     /// # Safety
-    /// The descriptors that the request names stay open until the kernel has taken it (P-14): until a
-    /// [`flush`](Backend::flush) or wait of this ring has succeeded, or the ring is shut down.
+    /// The descriptors that the request names stay open, and what is in the registered slots that it names stays there, until
+    /// it has settled or the ring is shut down (P-14). For some it is enough that a [`flush`](Backend::flush) or wait of this
+    /// ring has succeeded: see [`Target::from_raw`](super::Target::from_raw).
     pub const unsafe fn vouch() -> Vouched<Self> {
         Vouched::new()
     }
@@ -449,6 +450,10 @@ where
             return Err(Error::Forked);
         }
         self.files.register(&self.kernel, self.fd.borrow(), count)
+    }
+
+    fn next_slot(&self) -> Option<FixedFile> {
+        self.files.next()
     }
 
     fn install(&mut self, fd: &Fd<K>) -> Result<FixedFile, Error> {

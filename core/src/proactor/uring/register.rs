@@ -163,6 +163,12 @@ impl Files {
         .map_err(refused)
     }
 
+    /// The slot that is filled next.
+    pub(super) fn next(&self) -> Option<FixedFile> {
+        let vacant = (0..self.count).find(|&slot| !self.is_taken(slot));
+        vacant.map(FixedFile)
+    }
+
     /// See [`Backend::install`](super::Backend::install).
     pub(super) fn install<K: Kernel>(
         &mut self,
@@ -170,8 +176,7 @@ impl Files {
         ring: BorrowedFd<'_>,
         fd: &Fd<K>,
     ) -> Result<FixedFile, Error> {
-        let vacant = (0..self.count).find(|&slot| !self.is_taken(slot));
-        let Some(slot) = vacant else {
+        let Some(FixedFile(slot)) = self.next() else {
             return Err(Error::Full {
                 capacity: self.count as usize,
             });

@@ -285,6 +285,12 @@ impl Backend for Fake {
         Ok(())
     }
 
+    fn next_slot(&self) -> Option<FixedFile> {
+        let slots = self.operations.slots.as_ref()?;
+        let vacant = slots.iter().position(Option::is_none);
+        vacant.map(|index| FixedFile::new(index as u32))
+    }
+
     fn install(&mut self, fd: &FakeOwned) -> Result<FixedFile, Error> {
         self.touch("install");
         self.register_call()?;
