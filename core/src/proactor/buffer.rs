@@ -37,8 +37,9 @@ pub struct RawBuf {
 /// # Safety
 /// An implementor vouches for INV-BUF-1 and INV-BUF-2: from `into_raw` until `from_raw`, nobody but the holder of the raw
 /// parts reads, writes, frees or moves the memory, whatever else happens to the program, and every byte up to `capacity`
-/// may be written. None of these methods panics: an operation that is half taken would never settle. [`bytes`](Self::bytes) and [`capacity`](Self::capacity) are what `into_raw` will say: a path is looked
-/// at by them, and read by the kernel up to its zero byte.
+/// may be written. [`bytes`](Self::bytes) and [`capacity`](Self::capacity) are what `into_raw` will say: a path is looked
+/// at by them, and read by the kernel up to its zero byte. No method panics: an operation that is half taken would never
+/// settle.
 pub unsafe trait IoBuf: Sized + 'static {
     /// Takes the buffer apart. Forgetting the parts leaks the memory.
     fn into_raw(self) -> RawBuf;
