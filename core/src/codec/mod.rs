@@ -5,10 +5,10 @@
 //! trait away. Rule X-1.
 //!
 //! **Invariants.** *INV-CODEC-1*: whatever the pieces in which bytes come, the frames are the same. *INV-CODEC-2*: a call
-//! looks at the bytes that are new, and at no more than [`HEAD_MAX`] of those before: nothing is quadratic. *INV-CODEC-3*: a frame that is larger than the limit is refused as
-//! soon as that can be known: of a length that was announced, before its bytes have come. *INV-CODEC-4*: what is encoded decodes
-//! to the same; what has two encodings is accepted in the shortest one only. *INV-CODEC-5*: after an error nothing more can be made
-//! of the stream: where the next frame begins is not known.
+//! looks at the bytes that are new, and at no more than [`HEAD_MAX`] of those before: nothing is quadratic. *INV-CODEC-3*: a
+//! frame that is larger than the limit is refused as soon as that can be known: of a length that was announced, before its
+//! bytes have come. *INV-CODEC-4*: what is encoded decodes to the same; what has two encodings is accepted in the shortest one
+//! only. *INV-CODEC-5*: after an error nothing more can be made of the stream: where the next frame begins is not known.
 //!
 //! **Why this shape.** A codec owns no memory: it looks at the caller's buffer, and remembers how far. So it serves a vector that
 //! grows, an array that does not, and a provided buffer in place. Encoding gives what stands before and after, and so a message
