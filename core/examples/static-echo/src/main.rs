@@ -1,4 +1,4 @@
-//! An echo server without `std`, libc and allocator, linked statically: both models in 16 KiB.
+//! An echo server without `std`, libc and allocator, linked statically, in both models.
 //!
 //! ```text
 //! static-echo [--model reactor|proactor] [--idle SECONDS] PORT
