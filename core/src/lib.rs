@@ -10,7 +10,9 @@
 //! 3. [`table`], [`timer`], [`handle`], [`mailbox`]: fixed capacity, generation-checked, all zeroes when empty.
 //! 4. [`clock`], [`signal`], [`wakeup`], [`pid`], [`timerfd`], [`errno`], [`error`]: what the layers speak of.
 //! 5. [`sys`]: the only home of system calls. [`sys::Kernel`] is the seam, [`sys::Linux`] the kernel behind it.
-//! 6. [`place`]: large tables in a `static`.
+//! 6. [`place`]: large tables in a `static`. [`footprint`]: how large.
+//!
+//! [`embedding`] is a guide to static binaries, process 1, little memory, and C.
 //!
 //! # A program
 //!
@@ -50,8 +52,10 @@
 
 pub mod clock;
 pub mod codec;
+pub mod embedding;
 pub mod errno;
 pub mod error;
+pub mod footprint;
 pub mod handle;
 pub mod mailbox;
 pub mod pid;

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::clock::Instant;
 use crate::errno::Errno;
+use crate::pid::ExitStatus;
 use crate::signal::SignalSet;
 
 /// The kernel that is really there. No size, no state.
@@ -48,12 +49,68 @@ impl Linux {
         Instant::from_nanos(vdso::by_call())
     }
 
+    /// Reaps one child that has ended, whichever it is (`waitid(2)` with `P_ALL`), without waiting: its id, and how it ended;
+    /// `None` if none has.
+    ///
+    /// For a process that gets other people's children: process 1, and a subreaper. It calls this at every SIGCHLD until there
+    /// is none, for the kernel merges signals. Children that the loop watches with `reap` are not to be reaped so.
+    ///
+    /// ```no_run
+    /// use linux_event_core::reactor::{Epoll, Event, Reactor};
+    /// use linux_event_core::signal::Signal;
+    /// use linux_event_core::sys::Linux;
+    ///
+    /// let mut reactor: Reactor<(), 8, 8> = Reactor::new(Epoll::new()?);
+    /// reactor.signal(Signal::CHLD, ())?;
+    /// loop {
+    ///     reactor.wait(None)?;
+    ///     while let Some(event) = reactor.next() {
+    ///         if let Event::Signal { .. } = event {
+    ///             while let Ok(Some((pid, status))) = Linux.reap() {
+    ///                 println!("{pid}: {status:?}");
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    /// # Ok::<(), linux_event_core::error::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// ECHILD if there are no children at all.
+    pub fn reap(self) -> Result<Option<(i32, ExitStatus)>, Errno> {
+        let ended = wait_for(linux::P_ALL, 0, 0)?;
+        Ok(ended.map(|(pid, info)| (pid, ExitStatus::from_info(info))))
+    }
+
     /// Owns what a call that creates a descriptor has returned.
     #[inline]
     pub(super) fn own(self, raw: usize) -> Fd<Self> {
         // SAFETY: INV-SYS-2: callers pass the fresh result of a call that creates a descriptor.
         unsafe { Fd::from_raw(self, raw as RawFd) }
     }
+}
+
+/// `waitid(2)` without waiting, with `WEXITED` and `flags`: which child, and how it ended; `None` if none has.
+fn wait_for(kind: u32, id: i32, flags: u32) -> Result<Option<(i32, ExitInfo)>, Errno> {
+    /// `siginfo_t` as `waitid` fills it: `si_signo`, `si_errno`, `si_code`, padding, `si_pid`, `si_uid`, `si_status`, and
+    /// the rest up to 128 bytes.
+    #[repr(C, align(8))]
+    struct ChildInfo([i32; 32]);
+    let mut info = ChildInfo([0; 32]);
+    // SAFETY: INV-SYS-1: `info` lives until the call returns and is as large as `siginfo_t`; no rusage is asked.
+    unsafe {
+        call5(
+            linux::__NR_waitid,
+            kind as usize,
+            fd(id),
+            &raw mut info as usize,
+            (linux::WEXITED | linux::WNOHANG | flags) as usize,
+            0,
+        )
+    }?;
+    let ChildInfo([signo, _errno, code, _padding, pid, _uid, status, ..]) = info;
+    // `si_signo` stays 0 while there is nothing to tell (`waitid(2)`).
+    Ok((signo != 0).then_some((pid, ExitInfo { code, status })))
 }
 
 // SAFETY: every method below passes the kernel its own slice and that slice's length (INV-SYS-1), and the kernel
@@ -306,29 +363,9 @@ unsafe impl Kernel for Linux {
     }
 
     fn waitid(&self, pidfd: BorrowedFd<'_>, reap: bool) -> Result<Option<ExitInfo>, Errno> {
-        /// `siginfo_t` as `waitid` fills it: `si_signo`, `si_errno`, `si_code`, padding, `si_pid`, `si_uid`,
-        /// `si_status`, and the rest up to 128 bytes.
-        #[repr(C, align(8))]
-        struct ChildInfo([i32; 32]);
-        let mut info = ChildInfo([0; 32]);
-        let mut options = linux::WEXITED | linux::WNOHANG;
-        if !reap {
-            options |= linux::WNOWAIT;
-        }
-        // SAFETY: INV-SYS-1: `info` lives until the call returns and is as large as `siginfo_t`; no rusage is asked.
-        unsafe {
-            call5(
-                linux::__NR_waitid,
-                linux::P_PIDFD as usize,
-                fd(pidfd.as_raw_fd()),
-                &raw mut info as usize,
-                options as usize,
-                0,
-            )
-        }?;
-        let ChildInfo([signo, _errno, code, _padding, _pid, _uid, status, ..]) = info;
-        // `si_signo` stays 0 while the process lives (`waitid(2)`).
-        Ok((signo != 0).then_some(ExitInfo { code, status }))
+        let unreaped = if reap { 0 } else { linux::WNOWAIT };
+        let ended = wait_for(linux::P_PIDFD, pidfd.as_raw_fd(), unreaped)?;
+        Ok(ended.map(|(_, info)| info))
     }
 
     fn pidfd_exit_status(&self, pidfd: BorrowedFd<'_>) -> Result<Option<i32>, Errno> {

@@ -186,12 +186,7 @@ impl Wish {
         if options.entries == 0 || options.cq_entries == Some(0) {
             return Err(Error::Invalid("a ring needs entries"));
         }
-        let entries = options.entries.min(ENTRIES_MAX).next_power_of_two();
-        let cq_entries = options
-            .cq_entries
-            .unwrap_or(CQ_ENTRIES_DEFAULT.max(2 * entries))
-            .clamp(entries, 2 * ENTRIES_MAX)
-            .next_power_of_two();
+        let (entries, cq_entries) = sizes(options);
         let mut flags = linux::IORING_SETUP_CQSIZE
             | linux::IORING_SETUP_CLAMP
             | linux::IORING_SETUP_SUBMIT_ALL
@@ -257,9 +252,44 @@ impl Wish {
     }
 
     fn bytes(&self) -> usize {
-        let rings = HEAD + self.cq_entries as usize * size_of::<Cqe>();
-        rings.next_multiple_of(4096)
-            + (self.entries as usize * size_of::<Sqe>()).next_multiple_of(4096)
+        bytes(self.entries, self.cq_entries)
+    }
+}
+
+/// How many submissions and completions are asked for, which are powers of two.
+const fn sizes(options: &Options) -> (u32, u32) {
+    const fn within(count: u32, least: u32, most: u32) -> u32 {
+        let count = if count > most { most } else { count };
+        if count < least { least } else { count }
+    }
+    let entries = within(options.entries, 1, ENTRIES_MAX).next_power_of_two();
+    let cq_entries = match options.cq_entries {
+        Some(count) => count,
+        None => within(2 * entries, CQ_ENTRIES_DEFAULT, u32::MAX),
+    };
+    let cq_entries = within(cq_entries, entries, 2 * ENTRIES_MAX);
+    (entries, cq_entries.next_power_of_two())
+}
+
+/// What a ring of these sizes takes at the most, in whole pages.
+const fn bytes(entries: u32, cq_entries: u32) -> usize {
+    let array = entries as usize * size_of::<u32>();
+    let rings = HEAD + cq_entries as usize * size_of::<Cqe>() + array;
+    rings.next_multiple_of(4096) + (entries as usize * size_of::<Sqe>()).next_multiple_of(4096)
+}
+
+impl Options {
+    /// How many bytes the rings take that are made with these options, at the most and in pages of 4 KiB: so much must be
+    /// allowed to be locked (`RLIMIT_MEMLOCK`) where the kernel counts it.
+    ///
+    /// ```
+    /// use linux_event_core::proactor::Options;
+    /// let small = Options { entries: 8, cq_entries: Some(16), ..Options::DEFAULT };
+    /// assert_eq!(small.ring_bytes(), 2 * 4096);
+    /// ```
+    pub const fn ring_bytes(&self) -> usize {
+        let (entries, cq_entries) = sizes(self);
+        bytes(entries, cq_entries)
     }
 }
 
