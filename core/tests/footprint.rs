@@ -89,6 +89,7 @@ fn what_is_mapped_is_counted() {
 
 fn tables_are_counted_once_wherever_they_lie() {
     type Inside = Reactor<u64, 100, 50>;
+    type Held = Proactor<Buf, u32, 64, 16>;
     type Outside = Reactor<u64, 100, 50, Epoll, &'static mut reactor::Storage<u64, 100, 50>>;
     let (inside, outside) = (Inside::footprint(), Outside::footprint());
     assert_eq!(inside.total(), size_of::<Inside>());
@@ -97,7 +98,6 @@ fn tables_are_counted_once_wherever_they_lie() {
     assert_eq!(outside.engine, size_of::<Outside>());
     assert_eq!((outside.rings, outside.operations), (0, 0));
 
-    type Held = Proactor<Buf, u32, 64, 16>;
     let held = Held::footprint(&Options::DEFAULT);
     assert_eq!(held.engine + held.tables, size_of::<Held>());
     let boxed = Loop::<64>::footprint(&Options::DEFAULT);
