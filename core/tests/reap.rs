@@ -11,6 +11,10 @@ use linux_event_core::signal::Signal;
 use linux_event_core::sys::Linux;
 
 #[test]
+#[allow(
+    clippy::zombie_processes,
+    reason = "that they are reaped is what is tested"
+)]
 fn c1_every_child_is_reaped_whoever_it_is() {
     assert_eq!(Linux.reap(), Err(Errno::ECHILD));
     let mut reactor: Reactor<u32, 4, 4> = Reactor::new(Epoll::new().unwrap());
