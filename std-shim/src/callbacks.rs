@@ -16,6 +16,7 @@ use linux_event_core::reactor::Ready;
 
 use crate::error::BoxError;
 use crate::event_loop::Loop;
+use crate::net::Owner;
 use crate::proactor::callbacks::OpCallbacks;
 use crate::signals::{Exit, SignalEvent};
 
@@ -53,13 +54,15 @@ impl Part {
     }
 }
 
-/// A watcher's callbacks: 64 bytes.
+/// A watcher's callbacks.
 pub(crate) struct WatchSlot<M: crate::Model, S> {
     /// Whose slot it is.
     watcher: Option<Watcher>,
     /// What is reported to the parts that have a callback, running or not.
     taken: Ready,
     callbacks: [Option<ReadyCallback<M, S>>; 3],
+    /// It is the net layer's, and has no callback.
+    net: Option<Owner>,
 }
 
 impl<M: crate::Model, S> WatchSlot<M, S> {
@@ -67,6 +70,7 @@ impl<M: crate::Model, S> WatchSlot<M, S> {
         watcher: None,
         taken: Ready::empty(),
         callbacks: [const { None }; 3],
+        net: None,
     };
 
     fn new(watcher: Watcher, callbacks: [Option<ReadyCallback<M, S>>; 3]) -> Self {
@@ -76,7 +80,14 @@ impl<M: crate::Model, S> WatchSlot<M, S> {
             watcher: Some(watcher),
             taken: taken.map(Part::ready).collect(),
             callbacks,
+            net: None,
         }
+    }
+
+    /// Whose it is, if it is the net layer's.
+    #[inline(always)]
+    pub(crate) const fn owner(&self) -> Option<Owner> {
+        self.net
     }
 
     /// Takes a callback out to call it.
@@ -137,6 +148,8 @@ pub(crate) struct TimerSlot<M: crate::Model, S> {
     pub(crate) timer: Option<TimerId>,
     /// `None` while it runs: INV-SLOT-1.
     pub(crate) callback: Option<TimerCallback<M, S>>,
+    /// It is the net layer's, and has no callback.
+    pub(crate) net: Option<Owner>,
 }
 
 /// All callbacks of a loop.
@@ -169,6 +182,13 @@ impl<M: crate::Model, S> Callbacks<M, S> {
         }
         let slot = WatchSlot::new(watcher, callbacks);
         std::mem::replace(&mut self.watches[watcher.index()], slot)
+    }
+
+    /// Fills the slot of a watcher of the net layer's.
+    pub(crate) fn fill_net_watch(&mut self, watcher: Watcher, owner: Owner) -> WatchSlot<M, S> {
+        let left = self.fill_watch(watcher, [None, None, None]);
+        self.watches[watcher.index()].net = Some(owner);
+        left
     }
 
     /// Fills the slot `index` of a subscription or process, and returns what a handle that is stale by now had left
@@ -224,19 +244,33 @@ impl<M: crate::Model, S> Callbacks<M, S> {
         timer: TimerId,
         callback: TimerCallback<M, S>,
     ) -> TimerSlot<M, S> {
+        let slot = TimerSlot {
+            timer: Some(timer),
+            callback: Some(callback),
+            net: None,
+        };
+        self.occupy_timer(timer, slot)
+    }
+
+    /// Fills the slot of a timer of the net layer's.
+    pub(crate) fn fill_net_timer(&mut self, timer: TimerId, owner: Owner) -> TimerSlot<M, S> {
+        let slot = TimerSlot {
+            timer: Some(timer),
+            callback: None,
+            net: Some(owner),
+        };
+        self.occupy_timer(timer, slot)
+    }
+
+    fn occupy_timer(&mut self, timer: TimerId, slot: TimerSlot<M, S>) -> TimerSlot<M, S> {
         if timer.index() >= self.timers.len() {
             self.timers.resize_with(timer.index() + 1, || TimerSlot {
                 timer: None,
                 callback: None,
+                net: None,
             });
         }
-        std::mem::replace(
-            &mut self.timers[timer.index()],
-            TimerSlot {
-                timer: Some(timer),
-                callback: Some(callback),
-            },
-        )
+        std::mem::replace(&mut self.timers[timer.index()], slot)
     }
 
     /// A timer's slot.
@@ -251,6 +285,7 @@ impl<M: crate::Model, S> Callbacks<M, S> {
     pub(crate) fn vacate_timer(&mut self, timer: TimerId) -> Option<TimerCallback<M, S>> {
         let slot = self.timer(timer)?;
         slot.timer = None;
+        slot.net = None;
         slot.callback.take()
     }
 }

@@ -20,6 +20,13 @@ pub enum Error {
     Loop(LoopError),
     /// A callback returned this, which stopped the loop.
     Callback(BoxError),
+    /// The kernel refused a call of the [net](crate::net) layer.
+    Socket {
+        /// Which: the call's name as its manual page has it.
+        call: &'static str,
+        /// Why.
+        errno: Errno,
+    },
 }
 
 impl Error {
@@ -28,6 +35,7 @@ impl Error {
         match self {
             Self::Loop(error) => error.errno(),
             Self::Callback(_) => None,
+            Self::Socket { errno, .. } => Some(*errno),
         }
     }
 }
@@ -37,6 +45,7 @@ impl fmt::Display for Error {
         match self {
             Self::Loop(error) => error.fmt(f),
             Self::Callback(error) => write!(f, "a callback failed: {error}"),
+            Self::Socket { call, errno } => write!(f, "{call}: {errno}"),
         }
     }
 }
@@ -46,6 +55,7 @@ impl StdError for Error {
         match self {
             Self::Loop(error) => Some(error),
             Self::Callback(error) => Some(&**error),
+            Self::Socket { .. } => None,
         }
     }
 }

@@ -5,7 +5,8 @@
 //! **Invariants.** *INV-LOOP-1*: `running` is true exactly while a turn is under way, also after a panic. *INV-LOOP-2*:
 //! `current` names what is being called; if a callback panics it is cancelled, and everything else stands.
 //! *INV-LOOP-3*: nothing fetched is lost: what a stopped turn leaves is kept by the engine, and in `rest`.
-//! *INV-LOOP-4*: `kept` is true while `deferred`, `rest` or `wake_due` holds anything, so that a turn asks one question.
+//! *INV-LOOP-4*: `kept` is true while `deferred`, `rest`, `wake_due` or the net layer's attention holds anything, so that a turn
+//! asks one question.
 //!
 //! **Why this shape.** The engine yields values; the loop adds closures and nothing else. Callbacks get the loop as
 //! `&mut`, and the state that they share is a field of it: no `Rc<RefCell>`.
@@ -27,6 +28,7 @@ use linux_event_core::reactor::{Event, Other, Ready, Stats};
 use crate::callbacks::{Callbacks, Deferred, MailCallback, WakeCallback};
 use crate::error::{BoxError, Error, Outcome};
 use crate::model::Model;
+use crate::net::NetTables;
 use crate::process::{Children, Pools};
 use crate::signals::{Exit, SignalEvent};
 use crate::waker::{Closing, Shared, Waker};
@@ -79,6 +81,7 @@ pub struct Loop<M: Model, S = ()> {
     _closing: Option<Closing>,
     pub(crate) model: M,
     pub(crate) callbacks: Callbacks<M, S>,
+    pub(crate) net: NetTables<M, S>,
     deferred: VecDeque<Deferred<M, S>>,
     pub(crate) mail: Vec<Option<MailCallback<M, S>>>,
     pub(crate) on_wake: Option<WakeCallback<M, S>>,
@@ -110,6 +113,7 @@ impl<M: Model, S> Loop<M, S> {
             _closing: model.shared().map(Shared::closing),
             model,
             callbacks: Callbacks::new(),
+            net: NetTables::new(),
             deferred: VecDeque::new(),
             mail: Vec::new(),
             on_wake: None,
@@ -323,6 +327,9 @@ impl<M: Model, S> Loop<M, S> {
                 if let Some(handle) = self.current.take() {
                     self.cancel(handle);
                 }
+                if let Some(owner) = self.net.current.take() {
+                    M::abort_net(self, owner);
+                }
                 // An operation that goes on, or was submitted again, has lost its callback.
                 if let Some(op) = self.callbacks.ops.end() {
                     self.model.detach(op);
@@ -350,7 +357,7 @@ impl<M: Model, S> Loop<M, S> {
     #[inline(always)]
     fn turn(&mut self, timeout: Option<Duration>) -> Result<bool, Error> {
         if self.kept {
-            self.wait_and_deliver_kept()?;
+            self.wait_and_deliver_kept(timeout)?;
             if self.stopping {
                 return Ok(true);
             }

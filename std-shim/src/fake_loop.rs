@@ -2,18 +2,45 @@
 
 #![forbid(unsafe_code)]
 
+use linux_event_core::handle::File;
 use linux_event_core::sys::{AsRawFd, RawFd};
 
 use crate::event_loop::Loop;
-use crate::fake::{Fake, FakeFd};
+use crate::fake::{Fake, FakeFd, FakeOwned};
 use crate::model::{LoopBackend, Reactor, private};
-use crate::proactor::Proactor;
+use crate::proactor::{Core, Proactor, ProactorBackend};
 use crate::waker::Shared;
 use crate::watch::Source;
 
 impl private::Sealed for Fake {}
 
+impl ProactorBackend for Fake {
+    fn calls_of(core: &mut Core<Self>) -> &mut Self {
+        core.backend_mut()
+    }
+
+    fn with_descriptor<R>(
+        core: &mut Core<Self>,
+        file: File,
+        call: impl FnOnce(&mut Self, &FakeOwned) -> R,
+    ) -> Option<R> {
+        let number = core.descriptor(file)?.as_raw_fd();
+        let fake = core.backend_mut();
+        // As good as the one that is adopted, which keeps the number open meanwhile.
+        let socket = fake.own(FakeFd::new(number));
+        let called = call(fake, &socket);
+        socket.into_fd();
+        Some(called)
+    }
+}
+
 impl LoopBackend for Fake {
+    type Calls = Self;
+
+    fn calls(&mut self) -> &mut Self {
+        self
+    }
+
     fn shared(&self) -> Option<&Shared> {
         Some(self.wakeup())
     }

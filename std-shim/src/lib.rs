@@ -74,6 +74,7 @@ mod fd;
 mod mailbox;
 mod make;
 mod model;
+pub mod net;
 mod proactor;
 pub mod process;
 mod signals;
@@ -88,6 +89,7 @@ pub use event_loop::Loop;
 pub use fd::IntoOwnedFd;
 pub use linux_event_core as core;
 pub use linux_event_core::clock::Instant;
+pub use linux_event_core::codec;
 pub use linux_event_core::errno::Errno;
 pub use linux_event_core::error::Error as LoopError;
 pub use linux_event_core::handle::{

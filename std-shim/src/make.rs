@@ -11,6 +11,7 @@ use linux_event_core::sys::Linux;
 use crate::error::Error;
 use crate::event_loop::Loop;
 use crate::model::{LoopBackend, Reactor, private};
+use crate::net::KernelSockets;
 use crate::waker::Shared;
 
 /// The kernel's readiness, with a wakeup that wakers share.
@@ -19,6 +20,13 @@ pub type Epoll = reactor::Epoll<Linux, Shared>;
 impl private::Sealed for Epoll {}
 
 impl LoopBackend for Epoll {
+    type Calls = KernelSockets;
+
+    #[inline(always)]
+    fn calls(&mut self) -> &mut KernelSockets {
+        KernelSockets::get()
+    }
+
     #[inline(always)]
     fn shared(&self) -> Option<&Shared> {
         self.wakeup()

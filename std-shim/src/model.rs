@@ -17,8 +17,10 @@ use linux_event_core::error::Error;
 use linux_event_core::handle::{Handle, Op, ProcessWatch, Subscription, TimerId, Watcher};
 use linux_event_core::reactor::{self, Backend, Event, Other, Ready, Stats, Step, Storage};
 use linux_event_core::signal::SignalSet;
+use linux_event_core::sys::AsRawFd;
 
 use crate::error::BoxError;
+use crate::net::{Owner, ReactorIo, ReactorShared, SocketCalls};
 use crate::process::ReactorPipe;
 use crate::waker::Shared;
 use crate::zeroed::zeroed_box;
@@ -53,6 +55,11 @@ impl<B: Backend> fmt::Debug for Reactor<B> {
 
 /// A backend that a [`Loop`](crate::Loop) can be made over.
 pub trait LoopBackend: Backend + private::Sealed {
+    /// The socket calls of the net layer.
+    #[doc(hidden)]
+    type Calls: SocketCalls;
+    #[doc(hidden)]
+    fn calls(&mut self) -> &mut Self::Calls;
     #[doc(hidden)]
     fn shared(&self) -> Option<&Shared>;
 }
@@ -64,6 +71,15 @@ pub trait Model: Sized + private::Sealed {
     /// An end of a child's pipe.
     #[doc(hidden)]
     type Pipe;
+    /// A socket, owned, in the backend's terms.
+    #[doc(hidden)]
+    type Socket: AsRawFd + fmt::Debug;
+    /// What the net layer keeps for a socket.
+    #[doc(hidden)]
+    type Io: Default + fmt::Debug;
+    /// What it keeps for a loop.
+    #[doc(hidden)]
+    type NetShared: Default + fmt::Debug;
     #[doc(hidden)]
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Error>;
     /// Delivers the next event of the turn; `None` if that is over.
@@ -112,6 +128,15 @@ pub trait Model: Sized + private::Sealed {
     ) -> Result<(), BoxError> {
         Ok(())
     }
+    /// Sees to the streams and listeners that have something to tell or to ask.
+    #[doc(hidden)]
+    fn attend_net<S>(event_loop: &mut crate::Loop<Self, S>) -> Result<(), BoxError>;
+    /// A timer of theirs is due.
+    #[doc(hidden)]
+    fn net_timer<S>(event_loop: &mut crate::Loop<Self, S>, owner: Owner) -> Result<(), BoxError>;
+    /// Ends the one of which a callback panicked.
+    #[doc(hidden)]
+    fn abort_net<S>(event_loop: &mut crate::Loop<Self, S>, owner: Owner);
     /// Lets an operation end without telling; only the proactor has such.
     #[doc(hidden)]
     fn detach(&mut self, _op: Op) -> bool {
@@ -126,6 +151,9 @@ impl<B: LoopBackend> private::Sealed for Reactor<B> {}
 impl<B: LoopBackend> Model for Reactor<B> {
     type Completion = Infallible;
     type Pipe = ReactorPipe;
+    type Socket = <B::Calls as SocketCalls>::Socket;
+    type Io = ReactorIo<Self::Socket>;
+    type NetShared = ReactorShared;
 
     #[inline(always)]
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
@@ -218,6 +246,18 @@ impl<B: LoopBackend> Model for Reactor<B> {
         ready: Ready,
     ) -> Result<(), BoxError> {
         event_loop.dispatch_ready(watcher, ready)
+    }
+
+    fn attend_net<S>(event_loop: &mut crate::Loop<Self, S>) -> Result<(), BoxError> {
+        event_loop.attend_all()
+    }
+
+    fn net_timer<S>(event_loop: &mut crate::Loop<Self, S>, owner: Owner) -> Result<(), BoxError> {
+        event_loop.net_timer(owner)
+    }
+
+    fn abort_net<S>(event_loop: &mut crate::Loop<Self, S>, owner: Owner) {
+        event_loop.abort_net(owner);
     }
 
     #[inline(always)]

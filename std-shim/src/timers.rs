@@ -93,12 +93,14 @@ impl<M: Model, S> Loop<M, S> {
         timer: TimerId,
         expirations: u64,
     ) -> Result<(), BoxError> {
-        let Some(mut callback) = self
-            .callbacks
-            .timer(timer)
-            .and_then(|slot| slot.callback.take())
-        else {
-            return Ok(());
+        let slot = self.callbacks.timer(timer);
+        let (callback, owner) = slot.map_or((None, None), |slot| (slot.callback.take(), slot.net));
+        let Some(mut callback) = callback else {
+            let Some(owner) = owner else {
+                return Ok(());
+            };
+            drop(self.callbacks.vacate_timer(timer));
+            return M::net_timer(self, owner);
         };
         self.current = Some(timer.handle());
         let is_periodic = self.model.contains(timer.handle());

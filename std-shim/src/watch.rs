@@ -14,6 +14,7 @@ use crate::callbacks::{Part, ReadyCallback};
 use crate::error::{BoxError, Error, Outcome};
 use crate::event_loop::Loop;
 use crate::model::{LoopBackend, Reactor};
+use crate::net::Owner;
 
 /// What a loop over the backend `B` can watch: any [`AsFd`], and for the fake its own descriptors.
 pub trait Source<B> {
@@ -324,8 +325,39 @@ impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
         self.dispatch_parts(watcher, ready)
     }
 
+    /// What is reported to the net layer goes there whole.
+    #[inline(never)]
+    fn dispatch_net(&mut self, watcher: Watcher, ready: Ready) -> Result<(), BoxError> {
+        let slot = self.callbacks.watch(watcher);
+        match slot.and_then(|slot| slot.owner()) {
+            Some(owner) => self.net_ready(owner, ready),
+            None => Ok(()),
+        }
+    }
+
+    /// Watches a descriptor for the net layer.
+    pub(crate) fn watch_net(
+        &mut self,
+        fd: RawFd,
+        interest: Interest,
+        owner: Owner,
+    ) -> Result<Watcher, LoopError> {
+        let core = &mut self.model.core;
+        let replaced = core.watcher_of(fd);
+        let watched = core.watch_with(fd, interest, Mode::empty(), ());
+        let gone = replaced.filter(|&old| !core.contains(old));
+        let _replaced = gone.map(|old| self.callbacks.vacate_watch(old));
+        let watcher = watched?;
+        let _left = self.callbacks.fill_net_watch(watcher, owner);
+        Ok(watcher)
+    }
+
     #[inline(never)]
     fn dispatch_parts(&mut self, watcher: Watcher, mut ready: Ready) -> Result<(), BoxError> {
+        let slot = self.callbacks.watch(watcher);
+        if let Some(owner) = slot.and_then(|slot| slot.owner()) {
+            return self.net_ready(owner, ready);
+        }
         for part in Part::ALL {
             let mine = ready & part.ready();
             if mine.is_empty() {
@@ -360,7 +392,7 @@ impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
             .watch(watcher)
             .and_then(|slot| slot.take(part))
         else {
-            return Ok(());
+            return self.dispatch_net(watcher, ready);
         };
         self.current = Some(watcher.handle());
         let called = callback(self, watcher, ready);

@@ -84,13 +84,24 @@ fn line_protocol_on_fake() {
 }
 
 #[test]
+fn http_asks_itself_on_each_model() {
+    let (status, printed) = Running::start(&mut Command::new(example("http"))).finish();
+    let answered = |model| format!("{model}: HTTP/1.1 200 OK, 20 bytes\n");
+    let (expected, code) = match no_ring() {
+        Some(why) => (answered("reactor") + &why + "\n", SKIPPED),
+        None => (answered("reactor") + &answered("proactor"), 0),
+    };
+    assert_eq!((printed, status.code()), (expected, Some(code)));
+}
+
+#[test]
 fn no_example_is_left_out() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
     for entry in std::fs::read_dir(folder).expect("there are examples") {
         let path = entry.expect("it can be listed").path();
         let name = path.file_stem().and_then(|name| name.to_str());
         let name = name.expect("names are plain");
-        let has_own_test = ["echo", "line_protocol_on_fake"].contains(&name);
+        let has_own_test = ["echo", "http", "line_protocol_on_fake"].contains(&name);
         assert!(has_own_test || RUN.contains(&name), "nobody runs {name}");
     }
 }

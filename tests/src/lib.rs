@@ -19,6 +19,8 @@
 
 pub mod both;
 pub mod libc_calls;
+#[path = "net_world.rs"]
+pub mod net;
 mod on_epoll;
 mod on_fake;
 #[path = "proactor_world.rs"]

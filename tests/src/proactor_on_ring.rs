@@ -40,7 +40,7 @@ thread_local! {
 }
 
 /// How many descriptors this process has.
-fn descriptors() -> Vec<String> {
+pub(crate) fn descriptors() -> Vec<String> {
     let numbers = std::fs::read_dir("/proc/self/fd").expect("this process");
     let of = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("a number").file_name();
     let mut numbers: Vec<_> = numbers
@@ -51,7 +51,7 @@ fn descriptors() -> Vec<String> {
 }
 
 /// Whether there is a ring to test; says so if there is none.
-fn is_there() -> bool {
+pub(crate) fn is_there() -> bool {
     match Loop::proactor() {
         Ok(_) => true,
         Err(error) => {

@@ -33,6 +33,7 @@ use crate::{LONG, Machine, both};
 
 pub use on_fake::OnFake;
 pub use on_ring::{OnRing, OtherSide};
+pub(crate) use on_ring::{descriptors, is_there};
 
 /// A loop of the world `W`.
 pub type LoopOf<W, S = ()> = Loop<Proactor<<W as World>::Backend>, S>;

@@ -25,10 +25,50 @@ pub mod sockaddr {
 
     use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-    use linux_raw_sys::net::{AF_INET, AF_INET6};
+    use linux_raw_sys::net::{AF_INET, AF_INET6, AF_UNIX};
 
     /// Room for the larger of the two forms, `struct sockaddr_in6`.
     pub const SIZE_MAX: usize = 28;
+
+    /// Bytes that the path of a unix socket may have.
+    pub const PATH_MAX: usize = 107;
+    /// Room for `struct sockaddr_un`, which has a zero byte after the longest path.
+    pub const UNIX_SIZE_MAX: usize = PATH_MAX + 3;
+
+    /// The address of a unix socket in the kernel's form (`unix(7)`): the bytes and how many of them count. A path that
+    /// begins with a zero byte is abstract. `None` if it is empty, longer than [`PATH_MAX`], or has a zero byte elsewhere.
+    ///
+    /// ```
+    /// use linux_event_core::sys::sockaddr;
+    /// let (bytes, len) = sockaddr::encode_unix(b"/run/x").unwrap();
+    /// assert_eq!(sockaddr::decode_unix(&bytes[..len]), Some(&b"/run/x"[..]));
+    /// assert_eq!(sockaddr::encode_unix(&[b'x'; 108]), None);
+    /// assert_eq!(sockaddr::encode_unix(b"a\0b"), None);
+    /// ```
+    pub fn encode_unix(path: &[u8]) -> Option<([u8; UNIX_SIZE_MAX], usize)> {
+        let is_abstract = path.first() == Some(&0);
+        if path.is_empty() || path.len() > PATH_MAX || (!is_abstract && path.contains(&0)) {
+            return None;
+        }
+        let mut bytes = [0; UNIX_SIZE_MAX];
+        bytes[..2].copy_from_slice(&(AF_UNIX as u16).to_ne_bytes());
+        bytes[2..2 + path.len()].copy_from_slice(path);
+        Some((bytes, 2 + path.len() + usize::from(!is_abstract)))
+    }
+
+    /// The path that `bytes` holds: empty for a unix socket without a name; `None` if they hold no unix address.
+    pub fn decode_unix(bytes: &[u8]) -> Option<&[u8]> {
+        let family = u16::from_ne_bytes(*bytes.first_chunk()?);
+        if u32::from(family) != AF_UNIX {
+            return None;
+        }
+        let path = &bytes[2..];
+        if path.first() == Some(&0) {
+            return Some(path);
+        }
+        let end = path.iter().position(|&byte| byte == 0);
+        Some(&path[..end.unwrap_or(path.len())])
+    }
 
     /// An address in the kernel's form: the bytes and how many of them count.
     pub fn encode(address: SocketAddr) -> ([u8; SIZE_MAX], usize) {
@@ -183,11 +223,29 @@ pub unsafe trait Sockets: Kernel {
     #[doc(alias = "O_NONBLOCK")]
     fn set_non_blocking(&self, socket: BorrowedFd<'_>, on: bool) -> Result<(), Errno>;
 
+    /// `setsockopt(SO_REUSEPORT)`: several sockets may bind to one address, among which the kernel shares what comes.
+    ///
+    /// # Errors
+    /// ENOTSOCK.
+    fn set_reuse_port(&self, socket: BorrowedFd<'_>, on: bool) -> Result<(), Errno>;
+
+    /// `setsockopt(IPV6_V6ONLY)`: an IPv6 socket takes no IPv4. It counts before [`bind`](Self::bind) only.
+    ///
+    /// # Errors
+    /// EINVAL once it is bound; ENOPROTOOPT, EOPNOTSUPP where the socket is not IPv6.
+    fn set_v6_only(&self, socket: BorrowedFd<'_>, on: bool) -> Result<(), Errno>;
+
     /// `bind(2)`. Port 0 lets the kernel choose: ask [`local_address`](Self::local_address).
     ///
     /// # Errors
     /// EADDRINUSE, EADDRNOTAVAIL, EACCES for ports below 1024, EINVAL if bound already.
     fn bind(&self, socket: BorrowedFd<'_>, address: SocketAddr) -> Result<(), Errno>;
+
+    /// `bind(2)` of a unix socket to a path, which is made: see [`sockaddr::encode_unix`].
+    ///
+    /// # Errors
+    /// EADDRINUSE if it exists, ENOENT, EACCES; EINVAL for a path that can't be one.
+    fn bind_unix(&self, socket: BorrowedFd<'_>, path: &[u8]) -> Result<(), Errno>;
 
     /// `listen(2)` with room for `backlog` connections that nobody has accepted (the kernel caps it at
     /// `net.core.somaxconn`).
@@ -209,6 +267,12 @@ pub unsafe trait Sockets: Kernel {
     /// EINPROGRESS, ECONNREFUSED, ENETUNREACH, EADDRNOTAVAIL …
     fn connect(&self, socket: BorrowedFd<'_>, address: SocketAddr) -> Result<(), Errno>;
 
+    /// `connect(2)` of a unix socket to a path. It is decided at once.
+    ///
+    /// # Errors
+    /// EAGAIN while the backlog has no room, ECONNREFUSED, ENOENT, EACCES; EINVAL for a path that can't be one.
+    fn connect_unix(&self, socket: BorrowedFd<'_>, path: &[u8]) -> Result<(), Errno>;
+
     /// `getsockopt(SO_ERROR)`: the error that waits on the socket, which this takes away.
     ///
     /// # Errors
@@ -220,6 +284,32 @@ pub unsafe trait Sockets: Kernel {
     /// # Errors
     /// ENOTSOCK.
     fn local_address(&self, socket: BorrowedFd<'_>) -> Result<Option<SocketAddr>, Errno>;
+
+    /// `getsockname(2)`, in the kernel's form: the bytes are written to `address`; how many count.
+    ///
+    /// # Errors
+    /// ENOTSOCK.
+    fn local_name(
+        &self,
+        socket: BorrowedFd<'_>,
+        address: &mut [u8; sockaddr::UNIX_SIZE_MAX],
+    ) -> Result<usize, Errno>;
+
+    /// `getpeername(2)`, as [`local_name`](Self::local_name).
+    ///
+    /// # Errors
+    /// ENOTSOCK, ENOTCONN.
+    fn peer_name(
+        &self,
+        socket: BorrowedFd<'_>,
+        address: &mut [u8; sockaddr::UNIX_SIZE_MAX],
+    ) -> Result<usize, Errno>;
+
+    /// `getsockopt(SO_ACCEPTCONN)`: whether the socket listens.
+    ///
+    /// # Errors
+    /// ENOTSOCK.
+    fn is_listening(&self, socket: BorrowedFd<'_>) -> Result<bool, Errno>;
 
     /// `shutdown(SHUT_WR)`: the peer reads the end of the stream, reading goes on.
     ///
@@ -259,6 +349,44 @@ impl Linux {
             )
         }
         .map(drop)
+    }
+
+    fn integer_option(socket: BorrowedFd<'_>, option: u32) -> Result<i32, Errno> {
+        let mut value = 0i32;
+        let mut len = size_of::<i32>() as u32;
+        // SAFETY: INV-SYS-1: `value` and `len` live until the call returns, and `len` is the size of `value`.
+        unsafe {
+            call5(
+                linux::__NR_getsockopt,
+                fd(socket.as_raw_fd()),
+                net::SOL_SOCKET as usize,
+                option as usize,
+                &raw mut value as usize,
+                &raw mut len as usize,
+            )
+        }?;
+        Ok(value)
+    }
+
+    fn with_path(number: u32, socket: BorrowedFd<'_>, path: &[u8]) -> Result<(), Errno> {
+        let (bytes, len) = sockaddr::encode_unix(path).ok_or(Errno::EINVAL)?;
+        // SAFETY: INV-SYS-1: `bytes` lives until the call returns, and `len` is at most its length.
+        unsafe { call3(number, fd(socket.as_raw_fd()), bytes.as_ptr() as usize, len) }.map(drop)
+    }
+
+    /// `getsockname` or `getpeername`.
+    fn name(number: u32, socket: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<usize, Errno> {
+        let mut len = bytes.len() as u32;
+        // SAFETY: INV-SYS-1: `bytes` and `len` live until the call returns; the kernel writes at most `len` bytes.
+        unsafe {
+            call3(
+                number,
+                fd(socket.as_raw_fd()),
+                bytes.as_mut_ptr() as usize,
+                &raw mut len as usize,
+            )
+        }?;
+        Ok((len as usize).min(bytes.len()))
     }
 
     fn with_address(number: u32, socket: BorrowedFd<'_>, address: SocketAddr) -> Result<(), Errno> {
@@ -317,8 +445,21 @@ unsafe impl Sockets for Linux {
         .map(drop)
     }
 
+    fn set_reuse_port(&self, socket: BorrowedFd<'_>, on: bool) -> Result<(), Errno> {
+        Self::set_option(socket, net::SOL_SOCKET, net::SO_REUSEPORT, u32::from(on))
+    }
+
+    fn set_v6_only(&self, socket: BorrowedFd<'_>, on: bool) -> Result<(), Errno> {
+        let level = net::IPPROTO_IPV6 as u32;
+        Self::set_option(socket, level, net::IPV6_V6ONLY, u32::from(on))
+    }
+
     fn bind(&self, socket: BorrowedFd<'_>, address: SocketAddr) -> Result<(), Errno> {
         Self::with_address(linux::__NR_bind, socket, address)
+    }
+
+    fn bind_unix(&self, socket: BorrowedFd<'_>, path: &[u8]) -> Result<(), Errno> {
+        Self::with_path(linux::__NR_bind, socket, path)
     }
 
     fn listen(&self, socket: BorrowedFd<'_>, backlog: u32) -> Result<(), Errno> {
@@ -354,37 +495,38 @@ unsafe impl Sockets for Linux {
         Self::with_address(linux::__NR_connect, socket, address)
     }
 
+    fn connect_unix(&self, socket: BorrowedFd<'_>, path: &[u8]) -> Result<(), Errno> {
+        Self::with_path(linux::__NR_connect, socket, path)
+    }
+
     fn take_error(&self, socket: BorrowedFd<'_>) -> Result<Option<Errno>, Errno> {
-        let mut value = 0i32;
-        let mut len = size_of::<i32>() as u32;
-        // SAFETY: INV-SYS-1: `value` and `len` live until the call returns, and `len` is the size of `value`.
-        unsafe {
-            call5(
-                linux::__NR_getsockopt,
-                fd(socket.as_raw_fd()),
-                net::SOL_SOCKET as usize,
-                net::SO_ERROR as usize,
-                &raw mut value as usize,
-                &raw mut len as usize,
-            )
-        }?;
-        Ok(Errno::from_raw(value))
+        Self::integer_option(socket, net::SO_ERROR).map(Errno::from_raw)
     }
 
     fn local_address(&self, socket: BorrowedFd<'_>) -> Result<Option<SocketAddr>, Errno> {
-        let mut bytes = [0u8; sockaddr::SIZE_MAX];
-        let mut len = sockaddr::SIZE_MAX as u32;
-        // SAFETY: INV-SYS-1: `bytes` and `len` live until the call returns; the kernel writes at most `len` bytes.
-        unsafe {
-            call3(
-                linux::__NR_getsockname,
-                fd(socket.as_raw_fd()),
-                bytes.as_mut_ptr() as usize,
-                &raw mut len as usize,
-            )
-        }?;
-        let used = (len as usize).min(bytes.len());
+        let mut bytes = [0; sockaddr::SIZE_MAX];
+        let used = Self::name(linux::__NR_getsockname, socket, &mut bytes)?;
         Ok(sockaddr::decode(&bytes[..used]))
+    }
+
+    fn local_name(
+        &self,
+        socket: BorrowedFd<'_>,
+        address: &mut [u8; sockaddr::UNIX_SIZE_MAX],
+    ) -> Result<usize, Errno> {
+        Self::name(linux::__NR_getsockname, socket, address)
+    }
+
+    fn peer_name(
+        &self,
+        socket: BorrowedFd<'_>,
+        address: &mut [u8; sockaddr::UNIX_SIZE_MAX],
+    ) -> Result<usize, Errno> {
+        Self::name(linux::__NR_getpeername, socket, address)
+    }
+
+    fn is_listening(&self, socket: BorrowedFd<'_>) -> Result<bool, Errno> {
+        Self::integer_option(socket, net::SO_ACCEPTCONN).map(|value| value != 0)
     }
 
     fn shutdown_write(&self, socket: BorrowedFd<'_>) -> Result<(), Errno> {

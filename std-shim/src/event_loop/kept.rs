@@ -24,14 +24,35 @@ impl<M: Model, S> Loop<M, S> {
 
     /// Whether the loop itself has something to deliver: INV-LOOP-3.
     pub(crate) fn has_kept(&self) -> bool {
+        self.has_kept_events() || !self.net.attention.is_empty()
+    }
+
+    /// Whether something is to be delivered with the next turn, which then does not wait.
+    fn has_kept_events(&self) -> bool {
         !self.deferred.is_empty() || self.rest.is_some() || self.wake_due
     }
 
-    /// Begins a turn without waiting, and delivers what was left over and what was deferred before it.
+    /// A stream or listener is to be seen to before the next wait.
+    pub(crate) fn keep_attention(&mut self) {
+        self.kept = true;
+    }
+
+    /// Begins a turn. Streams and listeners are seen to first: what they ask goes to the kernel with this wait. Then what was
+    /// left over and what was deferred before is delivered, without waiting.
     #[cold]
     #[inline(never)]
-    pub(super) fn wait_and_deliver_kept(&mut self) -> Result<(), Error> {
+    pub(super) fn wait_and_deliver_kept(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
         let deferred = self.deferred.len();
+        if !self.net.attention.is_empty() {
+            M::attend_net(self).map_err(Error::Callback)?;
+            self.kept = self.has_kept();
+            if self.stopping {
+                return Ok(());
+            }
+            if !self.kept {
+                return Ok(self.model.wait(timeout)?);
+            }
+        }
         self.model.wait(Some(Duration::ZERO))?;
         let (_, called) = self.deliver_kept_first(deferred);
         called.map_err(Error::Callback)

@@ -63,6 +63,13 @@ impl Network {
         self.paths.remove(path).is_some()
     }
 
+    /// The path that a file is bound to.
+    pub(super) fn path_of(&self, file: FileId) -> Option<Vec<u8>> {
+        let mut bound = self.paths.iter();
+        let found = bound.find(|(_, bound)| **bound == Some(file));
+        found.map(|(path, _)| path.clone())
+    }
+
     fn is_taken(&self, kind: SocketKind, address: SocketAddr) -> bool {
         self.bound.values().any(|(of, bound)| {
             *of == kind
@@ -120,6 +127,7 @@ impl Network {
     /// Who is bound to where a connection or a message goes.
     pub(super) fn find(&self, kind: SocketKind, name: &Name) -> Result<FileId, Errno> {
         match name {
+            Name::Path(path) if path.len() > 107 || path.is_empty() => Err(Errno::EINVAL),
             Name::Path(path) => match self.paths.get(path) {
                 Some(bound) => bound.ok_or(Errno::ECONNREFUSED),
                 None if path.first() == Some(&0) => Err(Errno::ECONNREFUSED),

@@ -90,6 +90,12 @@ impl Machine {
         if unconnected.is_bound {
             return Err(Errno::EINVAL);
         }
+        if let Name::Path(path) = name
+            && path.first() != Some(&0)
+            && self.disk.exists(path)
+        {
+            return Err(Errno::EADDRINUSE); // something else is there
+        }
         let local = self.network.bind(file, SocketKind::Stream, name)?;
         if let Some(Object::Unconnected(unconnected)) = self.object_mut(file) {
             unconnected.local = local;

@@ -190,6 +190,12 @@ impl FileSystem {
         self.inodes.get(inode).map(|regular| &regular.content[..])
     }
 
+    /// Whether there is a file or directory at `path`.
+    pub(super) fn exists(&self, path: &[u8]) -> bool {
+        let path = normal(path);
+        self.paths.contains_key(&path) || self.is_directory(&path)
+    }
+
     /// Takes a path away. The file goes when nothing has it open.
     pub(super) fn unlink(&mut self, path: &[u8]) -> Result<(), Errno> {
         let path = normal(path);

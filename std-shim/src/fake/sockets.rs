@@ -8,6 +8,7 @@ use linux_event_core::errno::Errno;
 use linux_event_core::proactor::How;
 use linux_event_core::sys::{AsRawFd, Domain, SocketKind};
 
+use super::machine::Object;
 use super::{Fake, FakeFd, Name};
 
 /// As many connections as a listener keeps that was not told how many.
@@ -179,6 +180,74 @@ impl Fake {
     pub fn peer_address(&self, fd: impl AsRawFd) -> Result<Option<SocketAddr>, Errno> {
         let file = self.machine.file(fd.as_raw_fd())?;
         Ok(self.machine.addresses(file)?.1)
+    }
+
+    /// Whether a socket listens (`SO_ACCEPTCONN`).
+    ///
+    /// # Errors
+    /// ENOTSOCK, EBADF.
+    pub fn is_listening(&self, fd: impl AsRawFd) -> Result<bool, Errno> {
+        let file = self.machine.file(fd.as_raw_fd())?;
+        match self.machine.object(file) {
+            Some(Object::Listener(_)) => Ok(true),
+            Some(Object::Socket(_) | Object::Unconnected(_) | Object::Datagram(_)) => Ok(false),
+            _ => Err(Errno::ENOTSOCK),
+        }
+    }
+
+    /// The error that waits on a socket, which this takes away (`SO_ERROR`).
+    ///
+    /// # Errors
+    /// ENOTSOCK, EBADF.
+    pub fn take_error(&mut self, fd: impl AsRawFd) -> Result<Option<Errno>, Errno> {
+        self.settle();
+        let file = self.machine.file(fd.as_raw_fd())?;
+        match self.machine.object_mut(file) {
+            Some(Object::Socket(socket)) => Ok(socket.error.take()),
+            Some(Object::Listener(_) | Object::Unconnected(_) | Object::Datagram(_)) => Ok(None),
+            _ => Err(Errno::ENOTSOCK),
+        }
+    }
+
+    /// The name that a socket has; an empty path for a unix socket that has none (`getsockname(2)`).
+    ///
+    /// # Errors
+    /// ENOTSOCK, EBADF.
+    pub fn local_name(&self, fd: impl AsRawFd) -> Result<Name, Errno> {
+        let file = self.machine.file(fd.as_raw_fd())?;
+        let local = self.machine.addresses(file)?.0;
+        let path = || Name::Path(self.machine.network.path_of(file).unwrap_or_default());
+        Ok(local.map_or_else(path, Name::Internet))
+    }
+
+    /// The name of a socket's peer; an empty path for a unix socket that has none (`getpeername(2)`).
+    ///
+    /// # Errors
+    /// ENOTCONN, ENOTSOCK, EBADF.
+    pub fn peer_name(&self, fd: impl AsRawFd) -> Result<Name, Errno> {
+        let file = self.machine.file(fd.as_raw_fd())?;
+        match (self.machine.addresses(file)?.1, self.machine.object(file)) {
+            (Some(remote), _) => Ok(Name::Internet(remote)),
+            (None, Some(Object::Socket(socket))) => Ok(Name::Path(
+                self.machine
+                    .network
+                    .path_of(socket.peer)
+                    .unwrap_or_default(),
+            )),
+            _ => Err(Errno::ENOTCONN),
+        }
+    }
+
+    /// Takes the path of a unix socket away, if there is one (`unlink(2)`); no error if there is nothing.
+    ///
+    /// # Errors
+    /// EEXIST if it is not a socket that is there.
+    pub fn unlink_socket(&mut self, path: impl AsRef<[u8]>) -> Result<(), Errno> {
+        self.settle();
+        if self.machine.network.unlink(path.as_ref()) || !self.machine.disk.exists(path.as_ref()) {
+            return Ok(());
+        }
+        Err(Errno::EEXIST)
     }
 }
 

@@ -18,6 +18,7 @@ use linux_event_core::handle::Op;
 use crate::error::BoxError;
 use crate::event_loop::Loop;
 use crate::model::Model;
+use crate::net::OpTag;
 
 pub(crate) type OpCallback<M, S> =
     Box<dyn FnMut(&mut Loop<M, S>, <M as Model>::Completion) -> Result<(), BoxError>>;
@@ -30,6 +31,8 @@ pub(crate) struct OpSlot<M: Model, S> {
     keeps: bool,
     /// `None` while it runs: INV-OP-SLOT-1.
     callback: Option<OpCallback<M, S>>,
+    /// It is the net layer's, and has no callback.
+    net: Option<OpTag>,
 }
 
 impl<M: Model, S> OpSlot<M, S> {
@@ -37,6 +40,7 @@ impl<M: Model, S> OpSlot<M, S> {
         op: None,
         keeps: false,
         callback: None,
+        net: None,
     };
 }
 
@@ -85,6 +89,25 @@ impl<M: Model, S> OpCallbacks<M, S> {
         slot.callback = Some(callback);
     }
 
+    /// Fills the slot of an operation of the net layer's.
+    #[inline]
+    pub(crate) fn fill_net(&mut self, op: Op, tag: OpTag) {
+        let slot = self.occupy(op);
+        slot.keeps = false;
+        slot.net = Some(tag);
+    }
+
+    /// Whose an operation is, if it is the net layer's; for the last time, unless there is `more`.
+    #[inline]
+    pub(crate) fn take_net(&mut self, op: Op, more: bool) -> Option<OpTag> {
+        let slot = self.slot(op)?;
+        let tag = slot.net?;
+        if !more {
+            *slot = OpSlot::VACANT;
+        }
+        Some(tag)
+    }
+
     /// Fills the slot of an operation whose outcome is to be kept.
     pub(crate) fn fill_keeping(&mut self, op: Op) {
         self.occupy(op).keeps = true;
@@ -105,7 +128,7 @@ impl<M: Model, S> OpCallbacks<M, S> {
             self.grow(op.index());
         }
         let slot = &mut self.slots[op.index()];
-        debug_assert!(slot.op.is_none() && slot.callback.is_none());
+        debug_assert!(slot.op.is_none() && slot.callback.is_none() && slot.net.is_none());
         slot.op = Some(op);
         slot
     }

@@ -5,14 +5,16 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use linux_event_core::handle::File;
 use linux_event_core::proactor::{self, Capabilities, Options, Shutdown};
-use linux_event_core::sys::Linux;
+use linux_event_core::sys::{Fd, Linux};
 
-use super::{Proactor, ProactorBackend};
+use super::{Core, Proactor, ProactorBackend};
 use crate::buffer::Buffer;
 use crate::error::Error;
 use crate::event_loop::Loop;
 use crate::model::{LoopBackend, private};
+use crate::net::KernelSockets;
 use crate::waker::Shared;
 
 /// The kernel's completions, with a wakeup that wakers share.
@@ -32,7 +34,28 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
 
 impl private::Sealed for Uring {}
 
+impl ProactorBackend for Uring {
+    fn calls_of(_: &mut Core<Self>) -> &mut KernelSockets {
+        KernelSockets::get()
+    }
+
+    fn with_descriptor<R>(
+        core: &mut Core<Self>,
+        file: File,
+        call: impl FnOnce(&mut KernelSockets, &Fd) -> R,
+    ) -> Option<R> {
+        let socket = core.descriptor(file)?;
+        Some(call(KernelSockets::get(), socket))
+    }
+}
+
 impl LoopBackend for Uring {
+    type Calls = KernelSockets;
+
+    fn calls(&mut self) -> &mut KernelSockets {
+        KernelSockets::get()
+    }
+
     #[inline(always)]
     fn shared(&self) -> Option<&Shared> {
         self.wakeup()

@@ -30,6 +30,7 @@ use linux_event_core::signal::SignalSet;
 use crate::buffer::Buffer;
 use crate::error::BoxError;
 use crate::model::{LoopBackend, Model, TIMERS_MAX, private};
+use crate::net::{Owner, ProactorIo, ProactorShared, SocketCalls};
 use crate::waker::Shared;
 use crate::zeroed::zeroed_box;
 
@@ -49,7 +50,9 @@ pub struct Proactor<B: ProactorBackend> {
     pub(crate) core: Core<B>,
 }
 
-type Tables<B> = Storage<
+#[doc(hidden)]
+#[allow(unreachable_pub, reason = "a sealed trait's hidden method names it")]
+pub type Tables<B> = Storage<
     (),
     OPERATIONS_MAX,
     TIMERS_MAX,
@@ -57,12 +60,27 @@ type Tables<B> = Storage<
     <B as proactor::Backend>::Fd,
 >;
 /// The core's engine with its tables in a box of zeroes: address space, not memory, until they are used.
-type Core<B> = proactor::Proactor<Buffer, (), OPERATIONS_MAX, TIMERS_MAX, B, Box<Tables<B>>>;
+#[doc(hidden)]
+#[allow(unreachable_pub, reason = "a sealed trait's hidden method names it")]
+pub type Core<B> = proactor::Proactor<Buffer, (), OPERATIONS_MAX, TIMERS_MAX, B, Box<Tables<B>>>;
 
 /// A backend that a loop of operations can be made over.
-pub trait ProactorBackend: Backend<Buf = Buffer> + LoopBackend {}
-
-impl<B: Backend<Buf = Buffer> + LoopBackend> ProactorBackend for B {}
+pub trait ProactorBackend:
+    Sized
+    + Backend<Buf = Buffer>
+    + LoopBackend<Calls: SocketCalls<Socket = <Self as proactor::Backend>::Fd>>
+{
+    /// The socket calls of the net layer.
+    #[doc(hidden)]
+    fn calls_of(core: &mut Core<Self>) -> &mut Self::Calls;
+    /// Makes one on an adopted descriptor.
+    #[doc(hidden)]
+    fn with_descriptor<R>(
+        core: &mut Core<Self>,
+        file: File,
+        call: impl FnOnce(&mut Self::Calls, &Self::Fd) -> R,
+    ) -> Option<R>;
+}
 
 impl<B: ProactorBackend> Proactor<B> {
     pub(crate) fn new(backend: B) -> Result<Self, Error> {
@@ -82,6 +100,9 @@ impl<B: ProactorBackend> private::Sealed for Proactor<B> {}
 impl<B: ProactorBackend> Model for Proactor<B> {
     type Completion = Completion<B>;
     type Pipe = File;
+    type Socket = B::Fd;
+    type Io = ProactorIo;
+    type NetShared = ProactorShared;
 
     #[inline(always)]
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
@@ -178,6 +199,18 @@ impl<B: ProactorBackend> Model for Proactor<B> {
 
     fn set_counted(&mut self, handle: Handle, counted: bool) -> bool {
         self.core.set_counted(handle, counted)
+    }
+
+    fn attend_net<S>(event_loop: &mut crate::Loop<Self, S>) -> Result<(), BoxError> {
+        event_loop.attend_all()
+    }
+
+    fn net_timer<S>(event_loop: &mut crate::Loop<Self, S>, owner: Owner) -> Result<(), BoxError> {
+        event_loop.net_timer(owner)
+    }
+
+    fn abort_net<S>(event_loop: &mut crate::Loop<Self, S>, owner: Owner) {
+        event_loop.abort_net(owner);
     }
 
     #[inline(always)]

@@ -324,6 +324,9 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         if let Some(callback) = self.callbacks.ops.take(op, more) {
             return self.call_operation(callback, completion);
         }
+        if let Some(tag) = self.callbacks.ops.take_net(op, more) {
+            return self.net_completed(tag, completion);
+        }
         drop(self.callbacks.ops.keep(op, more, completion));
         Ok(())
     }

@@ -1,0 +1,673 @@
+//! Accepting connections.
+//!
+//! **What.** [`Listener`] is the handle, [`ListenerBuilder`] says where and how to listen. What was accepted goes to a callback,
+//! `max_accept_per_turn` a turn at most (L-2).
+//!
+//! **Invariants.** *INV-LISTENER-1*: a connection that was accepted is told, in order, each once: one that comes while the listener
+//! is paused waits, and one that comes while it closes is told before it is gone (L-4, P-5). *INV-LISTENER-2*: a listener that is
+//! out of descriptors or memory is paused before anybody is told: it does not spin (L-3).
+//!
+//! **Why this shape.** A reactor accepts when it wants to, a ring accepts ahead. One queue of what was accepted makes pausing,
+//! closing and the limit of a turn the same in both.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use linux_event_core::errno::Errno;
+use linux_event_core::error::Error as LoopError;
+use linux_event_core::sys::SocketKind;
+
+use super::address::Address;
+use super::drive::Owner;
+use super::model::Net;
+use super::socket::{IntoSocket, Socket, os_error};
+use super::sockets::SocketCalls;
+use super::table::Id;
+use crate::error::{BoxError, Error, Outcome};
+use crate::event_loop::Loop;
+use crate::model::Model;
+
+type Called = Result<(), BoxError>;
+type AcceptCallback<M, S> =
+    Box<dyn FnMut(&mut Loop<M, S>, Listener, <M as Model>::Socket) -> Called>;
+type ErrorCallback<M, S> = Box<dyn FnMut(&mut Loop<M, S>, Listener, ListenError) -> Called>;
+
+/// A listener of a loop: a handle, which is `Copy`. Once the listener is closed it is stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Listener(pub(crate) Id);
+
+/// What happened to a listener.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// EMFILE, ENFILE, ENOBUFS or ENOMEM: there is nothing to accept with. The listener is paused; [`Listener::resume`] it when
+    /// something was closed (L-3).
+    Exhausted(Errno),
+    /// It can't accept any more, and is closed.
+    Failed(Errno),
+    /// What the callback that was called with a connection returned. The listener goes on.
+    Callback(BoxError),
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exhausted(errno) => write!(f, "accepting is paused: {errno}"),
+            Self::Failed(errno) => write!(f, "accepting has failed: {errno}"),
+            Self::Callback(error) => write!(f, "a connection was not begun: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {}
+
+/// Where to listen: an address, or text such as `127.0.0.1:80`, `[::1]:80`, or `*:80` for every address of the machine. Port 0
+/// takes a free one.
+///
+/// ```
+/// use linux_event::net::Bind;
+/// assert_eq!(Bind::from("127.0.0.1:80"), Bind::from(([127, 0, 0, 1], 80)));
+/// assert_eq!(Bind::from("*:80"), Bind::Any(80));
+/// assert_eq!(Bind::from("localhost"), Bind::Invalid); // names are for who connects
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// This address.
+    To(SocketAddr),
+    /// Every IPv6 and IPv4 address of the machine, at this port; every IPv4 address where there is no IPv6.
+    Any(u16),
+    /// The text is no address.
+    Invalid,
+}
+
+impl<A> From<(A, u16)> for Bind
+where
+    SocketAddr: From<(A, u16)>,
+{
+    fn from(address: (A, u16)) -> Self {
+        Self::To(address.into())
+    }
+}
+
+impl From<SocketAddr> for Bind {
+    fn from(address: SocketAddr) -> Self {
+        Self::To(address)
+    }
+}
+
+impl From<&str> for Bind {
+    fn from(text: &str) -> Self {
+        match text.strip_prefix("*:") {
+            Some(port) => port.parse().map_or(Self::Invalid, Self::Any),
+            None => text.parse().map_or(Self::Invalid, Self::To),
+        }
+    }
+}
+
+/// What a listener listens on.
+enum Place<M: Net> {
+    Internet(Bind),
+    Unix(PathBuf),
+    Adopted(Result<Socket<M>, Errno>),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Options {
+    backlog: u32,
+    reuse_address: bool,
+    reuse_port: bool,
+    v6_only: Option<bool>,
+    unlink: bool,
+    unlink_on_close: bool,
+    per_turn: u32,
+}
+
+/// A listener in its table.
+pub(crate) struct ListenerEntry<M: Model, S> {
+    pub(crate) io: M::Io,
+    on_accept: Option<AcceptCallback<M, S>>,
+    on_error: Option<ErrorCallback<M, S>>,
+    has_on_error: bool,
+    /// What was accepted and not told yet: INV-LISTENER-1.
+    waiting: VecDeque<M::Socket>,
+    is_paused: bool,
+    is_closing: bool,
+    per_turn: u32,
+    /// The turn that was looked at last, and how many were told of in it.
+    turn: (u64, u32),
+    /// The path to take away in the end.
+    path: Option<PathBuf>,
+    pub(crate) fault: Option<LoopError>,
+    pub(crate) is_attended: bool,
+}
+
+impl<M: Model, S> ListenerEntry<M, S> {
+    /// Whether to accept more.
+    pub(crate) fn wants_accept(&self) -> bool {
+        !self.is_paused && !self.is_closing && self.fault.is_none()
+    }
+}
+
+/// A listener in the making. Nothing is bound before [`start`](Self::start).
+#[must_use = "nothing listens before `start`"]
+pub struct ListenerBuilder<'a, M: Net, S> {
+    event_loop: &'a mut Loop<M, S>,
+    place: Place<M>,
+    options: Options,
+    on_error: Option<ErrorCallback<M, S>>,
+}
+
+impl Listener {
+    fn builder<M: Net, S>(
+        event_loop: &mut Loop<M, S>,
+        place: Place<M>,
+    ) -> ListenerBuilder<'_, M, S> {
+        ListenerBuilder {
+            event_loop,
+            place,
+            options: Options {
+                backlog: 4096,
+                reuse_address: true,
+                reuse_port: false,
+                v6_only: None,
+                unlink: false,
+                unlink_on_close: true,
+                per_turn: 128,
+            },
+            on_error: None,
+        }
+    }
+
+    /// Listens for TCP: see [`Bind`] for where.
+    #[doc(alias = "bind")]
+    pub fn tcp<M: Net, S>(
+        event_loop: &mut Loop<M, S>,
+        address: impl Into<Bind>,
+    ) -> ListenerBuilder<'_, M, S> {
+        Self::builder(event_loop, Place::Internet(address.into()))
+    }
+
+    /// Listens on a unix socket, whose path is made, and taken away in the end. One that begins with a zero byte is abstract
+    /// (`unix(7)`).
+    pub fn unix<M: Net, S>(
+        event_loop: &mut Loop<M, S>,
+        path: impl AsRef<Path>,
+    ) -> ListenerBuilder<'_, M, S> {
+        Self::builder(event_loop, Place::Unix(path.as_ref().to_owned()))
+    }
+
+    /// Goes on with a socket that listens already: one that was inherited, or made elsewhere. It is closed in the end; who wants
+    /// to keep it gives a duplicate (`try_clone`). Nothing is unlinked.
+    pub fn adopt<M: Net, S>(
+        event_loop: &mut Loop<M, S>,
+        socket: impl IntoSocket<M>,
+    ) -> ListenerBuilder<'_, M, S> {
+        let socket = socket.into_socket(event_loop.model.calls()).map(Socket);
+        Self::builder(event_loop, Place::Adopted(socket))
+    }
+
+    fn entry<M: Net, S>(
+        self,
+        event_loop: &mut Loop<M, S>,
+    ) -> Result<&mut ListenerEntry<M, S>, Error> {
+        let entry = event_loop.net.listeners.get_mut(self.0);
+        let entry = entry.filter(|entry| !entry.is_closing);
+        Ok(entry.ok_or(LoopError::Stale)?)
+    }
+
+    /// Accepts no more until [`resume`](Self::resume). Who connects meanwhile waits in the backlog.
+    ///
+    /// # Errors
+    /// [`LoopError::Stale`].
+    pub fn pause<M: Net, S>(self, event_loop: &mut Loop<M, S>) -> Result<(), Error> {
+        self.entry(event_loop)?.is_paused = true;
+        event_loop.attend(Owner::Listener(self.0));
+        Ok(())
+    }
+
+    /// Ends a [`pause`](Self::pause), the listener's own for want of descriptors too.
+    ///
+    /// # Errors
+    /// [`LoopError::Stale`].
+    pub fn resume<M: Net, S>(self, event_loop: &mut Loop<M, S>) -> Result<(), Error> {
+        self.entry(event_loop)?.is_paused = false;
+        event_loop.attend(Owner::Listener(self.0));
+        Ok(())
+    }
+
+    /// Closes. Who was accepted already is still told of, who was not sees a reset (L-4).
+    ///
+    /// # Errors
+    /// [`LoopError::Stale`].
+    pub fn close<M: Net, S>(self, event_loop: &mut Loop<M, S>) -> Result<(), Error> {
+        self.entry(event_loop)?.is_closing = true;
+        event_loop.attend(Owner::Listener(self.0));
+        Ok(())
+    }
+
+    /// Sets whether the listener keeps [`run`](Loop::run) going; at first it does (R-2).
+    ///
+    /// # Errors
+    /// [`LoopError::Stale`].
+    pub fn set_counted<M: Net, S>(
+        self,
+        event_loop: &mut Loop<M, S>,
+        counted: bool,
+    ) -> Result<(), Error> {
+        let mut io = std::mem::take(&mut self.entry(event_loop)?.io);
+        M::set_io_counted(event_loop, &mut io, counted);
+        self.entry(event_loop)?.io = io;
+        Ok(())
+    }
+
+    /// Whether it is paused; false if it is gone.
+    pub fn is_paused<M: Net, S>(self, event_loop: &Loop<M, S>) -> bool {
+        let entry = event_loop.net.listeners.get(self.0);
+        entry.is_some_and(|entry| entry.is_paused)
+    }
+
+    /// Whether it is there, and not closing.
+    pub fn is_open<M: Net, S>(self, event_loop: &Loop<M, S>) -> bool {
+        let entry = event_loop.net.listeners.get(self.0);
+        entry.is_some_and(|entry| !entry.is_closing)
+    }
+
+    /// Where it listens, with the port that it got.
+    ///
+    /// # Errors
+    /// [`LoopError::Stale`].
+    pub fn local_address<M: Net, S>(self, event_loop: &mut Loop<M, S>) -> Result<Address, Error> {
+        let entry = event_loop.net.listeners.get(self.0);
+        let entry = entry.filter(|entry| !entry.is_closing);
+        let entry = entry.ok_or(LoopError::Stale)?;
+        let local = event_loop
+            .model
+            .with_socket(&entry.io, SocketCalls::local_address);
+        local
+            .ok_or(LoopError::Stale)?
+            .map_err(|errno| os_error("getsockname", errno))
+    }
+}
+
+impl<M: Net, S> ListenerBuilder<'_, M, S> {
+    /// Connections that may wait to be accepted: 4096 at first; the kernel caps it at `net.core.somaxconn`.
+    pub const fn backlog(mut self, connections: u32) -> Self {
+        self.options.backlog = connections;
+        self
+    }
+
+    /// Whether TCP may bind while old connections of its port linger (`SO_REUSEADDR`); at first it may.
+    pub const fn reuse_address(mut self, on: bool) -> Self {
+        self.options.reuse_address = on;
+        self
+    }
+
+    /// Whether several listeners share the address, and the kernel spreads connections among them (`SO_REUSEPORT`).
+    pub const fn reuse_port(mut self, on: bool) -> Self {
+        self.options.reuse_port = on;
+        self
+    }
+
+    /// Whether an IPv6 listener takes no IPv4 (`IPV6_V6ONLY`), set before it is bound; at first as the system has it.
+    pub const fn v6_only(mut self, on: bool) -> Self {
+        self.options.v6_only = Some(on);
+        self
+    }
+
+    /// Takes the path of a unix socket away before binding, if a socket is there; what is no socket is left, and binding fails.
+    pub const fn unlink(mut self, on: bool) -> Self {
+        self.options.unlink = on;
+        self
+    }
+
+    /// Whether the path of a unix socket is taken away in the end; at first it is.
+    pub const fn unlink_on_close(mut self, on: bool) -> Self {
+        self.options.unlink_on_close = on;
+        self
+    }
+
+    /// Connections that one turn tells of at most: 128 at first, and at least 1. The rest is the next turn's (L-2).
+    pub fn max_accept_per_turn(mut self, connections: u32) -> Self {
+        self.options.per_turn = connections.max(1);
+        self
+    }
+
+    /// Calls `callback` with what happens to the listener. Without it an error stops the loop and comes out of
+    /// [`run`](Loop::run).
+    pub fn on_error<R: Outcome>(
+        mut self,
+        mut callback: impl FnMut(&mut Loop<M, S>, Listener, ListenError) -> R + 'static,
+    ) -> Self {
+        self.on_error = Some(Box::new(move |event_loop, listener, error| {
+            callback(event_loop, listener, error).into_result()
+        }));
+        self
+    }
+
+    /// Binds, listens, and calls `on_accept` with each connection: in a later turn, never inside this call (P-2).
+    ///
+    /// # Errors
+    /// [`Error::Socket`] with the call that failed: EADDRINUSE, EADDRNOTAVAIL, EACCES; of an adopted socket EINVAL if it does
+    /// not listen; [`LoopError::Invalid`] for text that is no address; [`LoopError::Full`]; [`LoopError::Forked`].
+    pub fn start<R: Outcome>(
+        self,
+        mut on_accept: impl FnMut(&mut Loop<M, S>, Listener, Socket<M>) -> R + 'static,
+    ) -> Result<Listener, Error> {
+        let Self {
+            event_loop,
+            place,
+            options,
+            on_error,
+        } = self;
+        let (socket, path) = listen::<M>(event_loop.model.calls(), place, options)?;
+        let io = event_loop
+            .model
+            .take_in(socket)
+            .map_err(|(error, _)| error)?;
+        let id = event_loop.net.listeners.insert(ListenerEntry {
+            io,
+            on_accept: Some(Box::new(move |event_loop, listener, socket| {
+                on_accept(event_loop, listener, Socket(socket)).into_result()
+            })),
+            has_on_error: on_error.is_some(),
+            on_error,
+            waiting: VecDeque::new(),
+            is_paused: false,
+            is_closing: false,
+            per_turn: options.per_turn,
+            turn: (0, 0),
+            path,
+            fault: None,
+            is_attended: false,
+        });
+        event_loop.attend(Owner::Listener(id));
+        Ok(Listener(id))
+    }
+}
+
+impl<M: Net, S> fmt::Debug for ListenerBuilder<'_, M, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ListenerBuilder")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A socket that listens, and the path to take away in the end.
+fn listen<M: Net>(
+    calls: &mut M::Calls,
+    place: Place<M>,
+    options: Options,
+) -> Result<(M::Socket, Option<PathBuf>), Error> {
+    let v4 = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+    let v6 = |port| SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
+    match place {
+        Place::Internet(Bind::Invalid) => {
+            Err(LoopError::Invalid("that is no address to listen on").into())
+        }
+        Place::Internet(Bind::To(address)) => {
+            Ok((listen_at::<M>(calls, &address.into(), options)?, None))
+        }
+        Place::Internet(Bind::Any(port)) => {
+            let both = Options {
+                v6_only: options.v6_only.or(Some(false)),
+                ..options
+            };
+            let socket = match listen_at::<M>(calls, &v6(port).into(), both) {
+                Err(error) if is_without_v6(&error) => {
+                    listen_at::<M>(calls, &v4(port).into(), options)?
+                }
+                listening => listening?,
+            };
+            Ok((socket, None))
+        }
+        Place::Unix(path) => {
+            if options.unlink {
+                calls
+                    .unlink_socket(Address::path_bytes(&path))
+                    .map_err(|errno| os_error("unlink", errno))?;
+            }
+            let socket = listen_at::<M>(calls, &Address::Unix(path.clone()), options)?;
+            Ok((socket, options.unlink_on_close.then_some(path)))
+        }
+        Place::Adopted(socket) => {
+            let socket = socket.map_err(|errno| os_error("ioctl", errno))?.0;
+            match calls.is_listening(&socket) {
+                Ok(true) => Ok((socket, None)),
+                Ok(false) => Err(os_error("accept", Errno::EINVAL)),
+                Err(errno) => Err(os_error("getsockopt", errno)),
+            }
+        }
+    }
+}
+
+/// Whether the machine has no IPv6, or only IPv6 that takes no IPv4.
+fn is_without_v6(error: &Error) -> bool {
+    matches!(
+        error.errno(),
+        Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL | Errno::ENOPROTOOPT)
+    )
+}
+
+fn listen_at<M: Net>(
+    calls: &mut M::Calls,
+    address: &Address,
+    options: Options,
+) -> Result<M::Socket, Error> {
+    let socket = calls
+        .open(address.domain(), SocketKind::Stream, M::NON_BLOCKING)
+        .map_err(|errno| os_error("socket", errno))?;
+    let set = |errno| os_error("setsockopt", errno);
+    if let Address::Internet(internet) = address {
+        if options.reuse_address {
+            calls.set_reuse_address(&socket, true).map_err(set)?;
+        }
+        if options.reuse_port {
+            calls.set_reuse_port(&socket, true).map_err(set)?;
+        }
+        if let Some(on) = options.v6_only.filter(|_| internet.is_ipv6()) {
+            calls.set_v6_only(&socket, on).map_err(set)?;
+        }
+    }
+    calls
+        .bind(&socket, address)
+        .map_err(|errno| os_error("bind", errno))?;
+    calls
+        .listen(&socket, options.backlog)
+        .map_err(|errno| os_error("listen", errno))?;
+    Ok(socket)
+}
+
+impl<M: Net, S> Loop<M, S> {
+    /// Sees to a listener in the queue: tells of who waits, then accepts as it wants.
+    pub(crate) fn attend_listener(&mut self, id: Id) -> Called {
+        let Some(entry) = self.net.listeners.get_mut(id) else {
+            return Ok(());
+        };
+        entry.is_attended = false;
+        let fault = entry.fault.take();
+        let mut told = match fault {
+            Some(error) => self.accept_failed(id, error.errno().unwrap_or(Errno::ENOBUFS)),
+            None => Ok(()),
+        };
+        while told.is_ok()
+            && !self.is_stopping()
+            && let Some(entry) = self.net.listeners.get_mut(id)
+            && (!entry.is_paused || entry.is_closing)
+            && !entry.waiting.is_empty()
+        {
+            if !self.listener_has_turn(id) {
+                self.attend(Owner::Listener(id));
+                break;
+            }
+            let entry = self.net.listeners.get_mut(id);
+            let Some(socket) = entry.and_then(|entry| entry.waiting.pop_front()) else {
+                break;
+            };
+            told = self.tell_accepted(id, socket);
+        }
+        M::update_listener(self, id);
+        self.finish_listener(id);
+        if let Some(entry) = self.net.listeners.get(id)
+            && !entry.waiting.is_empty()
+            && (!entry.is_paused || entry.is_closing)
+        {
+            self.attend(Owner::Listener(id));
+        }
+        told
+    }
+
+    /// Whether this turn may tell of another connection, which counts it.
+    fn listener_has_turn(&mut self, id: Id) -> bool {
+        let turn = self.stats().turns;
+        let Some(entry) = self.net.listeners.get_mut(id) else {
+            return false;
+        };
+        if entry.turn.0 != turn {
+            entry.turn = (turn, 0);
+        }
+        entry.turn.1 < entry.per_turn
+    }
+
+    /// Whether a reactor is to accept another connection now.
+    pub(crate) fn listener_wants_more(&mut self, id: Id) -> bool {
+        let entry = self.net.listeners.get(id);
+        entry.is_some_and(|entry| entry.wants_accept() && entry.waiting.is_empty())
+            && !self.is_stopping()
+            && self.listener_has_turn(id)
+    }
+
+    /// A connection was accepted: told now, or kept until it may be.
+    pub(crate) fn accepted(&mut self, id: Id, socket: M::Socket) -> Called {
+        let may_tell = !self.is_stopping() && self.listener_has_turn(id);
+        let Some(entry) = self.net.listeners.get_mut(id) else {
+            return Ok(());
+        };
+        if may_tell && entry.waiting.is_empty() && (!entry.is_paused || entry.is_closing) {
+            return self.tell_accepted(id, socket);
+        }
+        entry.waiting.push_back(socket);
+        if !entry.is_paused || entry.is_closing {
+            self.attend(Owner::Listener(id));
+        }
+        Ok(())
+    }
+
+    fn tell_accepted(&mut self, id: Id, socket: M::Socket) -> Called {
+        let Some(entry) = self.net.listeners.get_mut(id) else {
+            return Ok(());
+        };
+        entry.turn.1 += 1;
+        let Some(mut callback) = entry.on_accept.take() else {
+            return Ok(());
+        };
+        self.net.current = Some(Owner::Listener(id));
+        let called = callback(self, Listener(id), socket);
+        self.net.current = None;
+        if let Some(entry) = self.net.listeners.get_mut(id) {
+            entry.on_accept = Some(callback);
+        }
+        match called {
+            Err(error) if self.has_listen_error(id) => {
+                self.tell_listen_error(id, ListenError::Callback(error))
+            }
+            called => called,
+        }
+    }
+
+    fn has_listen_error(&self, id: Id) -> bool {
+        let entry = self.net.listeners.get(id);
+        entry.is_some_and(|entry| entry.has_on_error)
+    }
+
+    fn tell_listen_error(&mut self, id: Id, error: ListenError) -> Called {
+        let entry = self.net.listeners.get_mut(id);
+        let Some(mut callback) = entry.and_then(|entry| entry.on_error.take()) else {
+            return Err(error.into());
+        };
+        self.net.current = Some(Owner::Listener(id));
+        let called = callback(self, Listener(id), error);
+        self.net.current = None;
+        if let Some(entry) = self.net.listeners.get_mut(id) {
+            entry.on_error = Some(callback);
+        }
+        called
+    }
+
+    /// Accepting has failed, in one way or another.
+    pub(crate) fn accept_failed(&mut self, id: Id, errno: Errno) -> Called {
+        match errno {
+            Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => {
+                let Some(entry) = self.net.listeners.get_mut(id) else {
+                    return Ok(());
+                };
+                if entry.is_closing {
+                    return Ok(());
+                }
+                entry.is_paused = true; // INV-LISTENER-2
+                self.tell_listen_error(id, ListenError::Exhausted(errno))
+            }
+            Errno::EBADF | Errno::EFAULT | Errno::EINVAL | Errno::ENOTSOCK | Errno::EPERM => {
+                let Some(entry) = self.net.listeners.get_mut(id) else {
+                    return Ok(());
+                };
+                if entry.is_closing {
+                    return Ok(());
+                }
+                entry.is_closing = true;
+                self.attend(Owner::Listener(id));
+                self.tell_listen_error(id, ListenError::Failed(errno))
+            }
+            // The connection's own trouble, which `accept(2)` passes on: ECONNABORTED, EINTR, and what TCP has learned.
+            _ => {
+                if let Some(entry) = self.net.listeners.get_mut(id) {
+                    entry.turn.1 += 1; // a flood of them does not hold the turn up
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets a listener go that is closing and has told of everybody.
+    pub(crate) fn finish_listener(&mut self, id: Id) {
+        let Some(entry) = self.net.listeners.get_mut(id) else {
+            return;
+        };
+        if !entry.is_closing || !entry.waiting.is_empty() {
+            return;
+        }
+        let mut io = std::mem::take(&mut entry.io);
+        // Nothing is under way on it: nobody comes any more.
+        let released = M::release_io(self, &mut io);
+        if released.is_none()
+            && let Some(entry) = self.net.listeners.get_mut(id)
+        {
+            entry.io = io;
+            return;
+        }
+        drop(released);
+        self.forget_listener(id);
+    }
+
+    fn forget_listener(&mut self, id: Id) {
+        if let Some(entry) = self.net.listeners.remove(id)
+            && let Some(path) = entry.path
+        {
+            let _ = self.model.calls().unlink_socket(Address::path_bytes(&path));
+        }
+    }
+
+    /// Closes a listener at once.
+    pub(crate) fn close_listener(&mut self, id: Id) {
+        let Some(entry) = self.net.listeners.get_mut(id) else {
+            return;
+        };
+        let io = std::mem::take(&mut entry.io);
+        M::close_io(self, io);
+        self.forget_listener(id);
+    }
+}

@@ -1,0 +1,294 @@
+//! The socket calls that the net layer makes itself, on the kernel's sockets and on the fake's.
+//!
+//! **What.** [`SocketCalls`] is what a reactor does with sockets, and what either model does beside operations: make, bind, ask,
+//! shut down. [`KernelSockets`] goes to the kernel, the fake is its own.
+//!
+//! **Why this shape.** The loops watch descriptors and perform operations; under readiness it is the program that reads and
+//! writes. One trait for that is what lets the same drivers run on the fake.
+
+#![forbid(unsafe_code)]
+
+use std::fmt::Debug;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use linux_event_core::errno::Errno;
+use linux_event_core::sys::{AsRawFd, Domain, Fd, Linux, SocketKind, Sockets, sockaddr};
+
+use super::address::Address;
+use crate::fake::{Fake, FakeOwned, Name};
+use crate::fd::{IntoOwnedFd, from_std};
+
+/// Socket calls. None blocks.
+#[allow(
+    missing_docs,
+    clippy::missing_errors_doc,
+    reason = "each is the system call of its name"
+)]
+#[doc(hidden)]
+pub trait SocketCalls {
+    /// A descriptor, owned: dropping it closes it.
+    type Socket: AsRawFd + Debug;
+
+    /// A socket, close-on-exec, in non-blocking mode or not.
+    fn open(
+        &mut self,
+        domain: Domain,
+        kind: SocketKind,
+        non_blocking: bool,
+    ) -> Result<Self::Socket, Errno>;
+    /// Sets a socket's mode.
+    fn set_non_blocking(&mut self, socket: Self::Socket, on: bool) -> Result<Self::Socket, Errno>;
+    fn set_reuse_address(&mut self, socket: &Self::Socket, on: bool) -> Result<(), Errno>;
+    fn set_reuse_port(&mut self, socket: &Self::Socket, on: bool) -> Result<(), Errno>;
+    fn set_v6_only(&mut self, socket: &Self::Socket, on: bool) -> Result<(), Errno>;
+    fn set_no_delay(&mut self, socket: &Self::Socket, on: bool) -> Result<(), Errno>;
+    fn bind(&mut self, socket: &Self::Socket, address: &Address) -> Result<(), Errno>;
+    fn listen(&mut self, socket: &Self::Socket, backlog: u32) -> Result<(), Errno>;
+    fn is_listening(&mut self, socket: &Self::Socket) -> Result<bool, Errno>;
+    /// Accepts a connection in non-blocking mode.
+    fn accept(&mut self, socket: &Self::Socket) -> Result<Self::Socket, Errno>;
+    /// EINPROGRESS, or EAGAIN of a unix socket whose backlog is full.
+    fn connect(&mut self, socket: &Self::Socket, address: &Address) -> Result<(), Errno>;
+    fn take_error(&mut self, socket: &Self::Socket) -> Result<Option<Errno>, Errno>;
+    fn local_address(&mut self, socket: &Self::Socket) -> Result<Address, Errno>;
+    fn peer_address(&mut self, socket: &Self::Socket) -> Result<Address, Errno>;
+    fn shutdown_write(&mut self, socket: &Self::Socket) -> Result<(), Errno>;
+    fn recv(&mut self, socket: &Self::Socket, buffer: &mut [u8]) -> Result<usize, Errno>;
+    /// Never SIGPIPE (M-4).
+    fn send(&mut self, socket: &Self::Socket, bytes: &[u8]) -> Result<usize, Errno>;
+    /// Removes the path of a unix socket, if a socket is there; EEXIST if it is something else.
+    fn unlink_socket(&mut self, path: &[u8]) -> Result<(), Errno>;
+}
+
+/// The kernel's.
+#[derive(Debug)]
+#[doc(hidden)]
+pub struct KernelSockets;
+
+impl KernelSockets {
+    /// The one there is: it has no size, so that nothing is allocated.
+    pub(crate) fn get() -> &'static mut Self {
+        Box::leak(Box::new(Self))
+    }
+}
+
+/// `std`'s error of a system call.
+fn errno_of(error: &std::io::Error) -> Errno {
+    let errno = error.raw_os_error().and_then(Errno::from_raw);
+    errno.unwrap_or(Errno::EIO)
+}
+
+fn set_mode(socket: OwnedFd, on: bool) -> Result<OwnedFd, Errno> {
+    // `ioctl(FIONBIO)`, which works on every descriptor; the type is only what has the method.
+    let socket = UnixStream::from(socket);
+    match socket.set_nonblocking(on) {
+        Ok(()) => Ok(socket.into()),
+        Err(error) => Err(errno_of(&error)),
+    }
+}
+
+impl SocketCalls for KernelSockets {
+    type Socket = Fd;
+
+    fn open(&mut self, domain: Domain, kind: SocketKind, non_blocking: bool) -> Result<Fd, Errno> {
+        let socket = Linux.socket(domain, kind)?;
+        if non_blocking {
+            return Ok(socket);
+        }
+        self.set_non_blocking(socket, false)
+    }
+
+    fn set_non_blocking(&mut self, socket: Fd, on: bool) -> Result<Fd, Errno> {
+        set_mode(socket.into_owned_fd(), on).map(from_std)
+    }
+
+    fn set_reuse_address(&mut self, socket: &Fd, on: bool) -> Result<(), Errno> {
+        Linux.set_reuse_address(socket.borrow(), on)
+    }
+
+    fn set_reuse_port(&mut self, socket: &Fd, on: bool) -> Result<(), Errno> {
+        Linux.set_reuse_port(socket.borrow(), on)
+    }
+
+    fn set_v6_only(&mut self, socket: &Fd, on: bool) -> Result<(), Errno> {
+        Linux.set_v6_only(socket.borrow(), on)
+    }
+
+    fn set_no_delay(&mut self, socket: &Fd, on: bool) -> Result<(), Errno> {
+        Linux.set_no_delay(socket.borrow(), on)
+    }
+
+    fn bind(&mut self, socket: &Fd, address: &Address) -> Result<(), Errno> {
+        match address {
+            Address::Internet(address) => Linux.bind(socket.borrow(), *address),
+            Address::Unix(path) => Linux.bind_unix(socket.borrow(), Address::path_bytes(path)),
+        }
+    }
+
+    fn listen(&mut self, socket: &Fd, backlog: u32) -> Result<(), Errno> {
+        Linux.listen(socket.borrow(), backlog)
+    }
+
+    fn is_listening(&mut self, socket: &Fd) -> Result<bool, Errno> {
+        Linux.is_listening(socket.borrow())
+    }
+
+    #[inline]
+    fn accept(&mut self, socket: &Fd) -> Result<Fd, Errno> {
+        Linux.accept(socket.borrow()).map(|(socket, _)| socket)
+    }
+
+    fn connect(&mut self, socket: &Fd, address: &Address) -> Result<(), Errno> {
+        match address {
+            Address::Internet(address) => Linux.connect(socket.borrow(), *address),
+            Address::Unix(path) => Linux.connect_unix(socket.borrow(), Address::path_bytes(path)),
+        }
+    }
+
+    fn take_error(&mut self, socket: &Fd) -> Result<Option<Errno>, Errno> {
+        Linux.take_error(socket.borrow())
+    }
+
+    fn local_address(&mut self, socket: &Fd) -> Result<Address, Errno> {
+        let mut bytes = [0; sockaddr::UNIX_SIZE_MAX];
+        let len = Linux.local_name(socket.borrow(), &mut bytes)?;
+        Address::decode(&bytes[..len]).ok_or(Errno::EAFNOSUPPORT)
+    }
+
+    fn peer_address(&mut self, socket: &Fd) -> Result<Address, Errno> {
+        let mut bytes = [0; sockaddr::UNIX_SIZE_MAX];
+        let len = Linux.peer_name(socket.borrow(), &mut bytes)?;
+        Address::decode(&bytes[..len]).ok_or(Errno::EAFNOSUPPORT)
+    }
+
+    fn shutdown_write(&mut self, socket: &Fd) -> Result<(), Errno> {
+        Linux.shutdown_write(socket.borrow())
+    }
+
+    #[inline(always)]
+    fn recv(&mut self, socket: &Fd, buffer: &mut [u8]) -> Result<usize, Errno> {
+        Linux.recv(socket.borrow(), buffer)
+    }
+
+    #[inline(always)]
+    fn send(&mut self, socket: &Fd, bytes: &[u8]) -> Result<usize, Errno> {
+        Linux.send(socket.borrow(), bytes)
+    }
+
+    fn unlink_socket(&mut self, path: &[u8]) -> Result<(), Errno> {
+        use std::os::unix::ffi::OsStrExt;
+        use std::os::unix::fs::FileTypeExt;
+        if path.first().is_none_or(|&first| first == 0) {
+            return Ok(()); // abstract, or none
+        }
+        let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
+        match std::fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => Err(Errno::EEXIST),
+            Ok(_) => std::fs::remove_file(path).map_err(|error| errno_of(&error)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(errno_of(&error)),
+        }
+    }
+}
+
+impl From<&Address> for Name {
+    fn from(address: &Address) -> Self {
+        match address {
+            Address::Internet(address) => Self::Internet(*address),
+            Address::Unix(path) => Self::Path(Address::path_bytes(path).to_vec()),
+        }
+    }
+}
+
+impl SocketCalls for Fake {
+    type Socket = FakeOwned;
+
+    fn open(
+        &mut self,
+        domain: Domain,
+        kind: SocketKind,
+        _non_blocking: bool,
+    ) -> Result<FakeOwned, Errno> {
+        self.socket(domain, kind).map(|socket| self.own(socket))
+    }
+
+    fn set_non_blocking(&mut self, socket: FakeOwned, _on: bool) -> Result<FakeOwned, Errno> {
+        Ok(socket) // what is done by hand never waits, an operation always does
+    }
+
+    fn set_reuse_address(&mut self, _socket: &FakeOwned, _on: bool) -> Result<(), Errno> {
+        Ok(()) // nothing lingers here
+    }
+
+    fn set_reuse_port(&mut self, _socket: &FakeOwned, _on: bool) -> Result<(), Errno> {
+        Err(Errno::ENOPROTOOPT) // a port has one socket here
+    }
+
+    fn set_v6_only(&mut self, _socket: &FakeOwned, on: bool) -> Result<(), Errno> {
+        // IPv4 and IPv6 are two networks here.
+        if on { Ok(()) } else { Err(Errno::ENOPROTOOPT) }
+    }
+
+    fn set_no_delay(&mut self, _socket: &FakeOwned, _on: bool) -> Result<(), Errno> {
+        Ok(()) // every write leaves at once
+    }
+
+    fn bind(&mut self, socket: &FakeOwned, address: &Address) -> Result<(), Errno> {
+        Self::bind(self, socket, address)
+    }
+
+    fn listen(&mut self, socket: &FakeOwned, backlog: u32) -> Result<(), Errno> {
+        Self::listen(self, socket, backlog)
+    }
+
+    fn is_listening(&mut self, socket: &FakeOwned) -> Result<bool, Errno> {
+        Self::is_listening(self, socket)
+    }
+
+    fn accept(&mut self, socket: &FakeOwned) -> Result<FakeOwned, Errno> {
+        let (connection, _) = Self::accept(self, socket)?;
+        Ok(self.own(connection))
+    }
+
+    fn connect(&mut self, socket: &FakeOwned, address: &Address) -> Result<(), Errno> {
+        Self::connect(self, socket, address)
+    }
+
+    fn take_error(&mut self, socket: &FakeOwned) -> Result<Option<Errno>, Errno> {
+        Self::take_error(self, socket)
+    }
+
+    fn local_address(&mut self, socket: &FakeOwned) -> Result<Address, Errno> {
+        self.local_name(socket).map(Address::from)
+    }
+
+    fn peer_address(&mut self, socket: &FakeOwned) -> Result<Address, Errno> {
+        self.peer_name(socket).map(Address::from)
+    }
+
+    fn shutdown_write(&mut self, socket: &FakeOwned) -> Result<(), Errno> {
+        Self::shutdown_write(self, socket)
+    }
+
+    fn recv(&mut self, socket: &FakeOwned, buffer: &mut [u8]) -> Result<usize, Errno> {
+        self.read(socket, buffer)
+    }
+
+    fn send(&mut self, socket: &FakeOwned, bytes: &[u8]) -> Result<usize, Errno> {
+        self.write(socket, bytes)
+    }
+
+    fn unlink_socket(&mut self, path: &[u8]) -> Result<(), Errno> {
+        Self::unlink_socket(self, path)
+    }
+}
+
+impl From<Name> for Address {
+    fn from(name: Name) -> Self {
+        match name {
+            Name::Internet(address) => Self::Internet(address),
+            Name::Path(path) => Self::from_path_bytes(&path),
+        }
+    }
+}

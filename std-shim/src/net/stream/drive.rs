@@ -1,0 +1,213 @@
+//! Tells a program what a stream's state answers.
+//!
+//! **Invariants.** *INV-STREAM-DRIVE-1*: a callback that runs is not in its entry; it goes back if the entry is still there.
+//! *INV-STREAM-DRIVE-2*: after anything was told, the model sees to the stream once, and if there is still something to tell, it
+//! is in the queue of those who want attention (INV-NET-1).
+
+#![forbid(unsafe_code)]
+
+use super::super::drive::Owner;
+use super::super::model::Net;
+use super::super::socket::Socket;
+use super::super::table::Id;
+use super::state::Step;
+use super::{Called, Detached, Handlers, Stream};
+use crate::event_loop::Loop;
+
+impl<M: Net, S> Loop<M, S> {
+    /// Sees to a stream in the queue.
+    pub(crate) fn attend_stream(&mut self, id: Id) -> Called {
+        match self.net.streams.get_mut(id) {
+            Some(entry) => entry.is_attended = false,
+            None => return Ok(()),
+        }
+        M::attend_stream(self, id)
+    }
+
+    /// Tells of `chunk`, after what was kept, and of everything else there is; then has the model see to the stream.
+    pub(crate) fn deliver(&mut self, id: Id, chunk: &[u8]) -> Called {
+        let Some(entry) = self.net.streams.get_mut(id) else {
+            return Ok(());
+        };
+        let now = entry.clock(&self.model);
+        let mut window = entry.state.open_window(chunk, now);
+        // What is asked meanwhile is seen to below.
+        let was_attended = std::mem::replace(&mut entry.is_attended, true);
+        let mut is_detaching = false;
+        let mut told = Ok(());
+        while told.is_ok() && !self.is_stopping() {
+            let Some(entry) = self.net.streams.get_mut(id) else {
+                return told;
+            };
+            let Some(step) = entry.state.next(&mut window) else {
+                break;
+            };
+            told = match step {
+                Step::Message(range) => {
+                    let message = window.message(range);
+                    self.call_stream(
+                        id,
+                        |handlers| &mut handlers.bytes,
+                        |callback, this, stream| callback(this, stream, message),
+                    )
+                }
+                Step::Drained => self.call_stream(
+                    id,
+                    |handlers| &mut handlers.drain,
+                    |callback, this, stream| callback(this, stream),
+                ),
+                Step::Eof if entry.has_on_eof => self.call_stream(
+                    id,
+                    |handlers| &mut handlers.eof,
+                    |callback, this, stream| callback(this, stream),
+                ),
+                Step::Eof => {
+                    entry.state.end();
+                    Ok(())
+                }
+                Step::Failed(error) => self.call_stream(
+                    id,
+                    |handlers| &mut handlers.error,
+                    |callback, this, stream| callback(this, stream, error),
+                ),
+                Step::Closed => return self.close_stream(id),
+                Step::Detached => {
+                    is_detaching = true;
+                    break;
+                }
+            };
+        }
+        let Some(entry) = self.net.streams.get_mut(id) else {
+            return told;
+        };
+        entry.state.keep(window);
+        entry.is_attended = was_attended;
+        if is_detaching && let Some(detached) = self.detach_stream(id) {
+            return detached;
+        }
+        M::update_stream(self, id);
+        self.settle_stream(id, is_detaching);
+        told
+    }
+
+    /// Sees to the timer, and to what is left to tell. Who waits for its socket waits for what is under way to settle.
+    fn settle_stream(&mut self, id: Id, is_detaching: bool) {
+        let Some(entry) = self.net.streams.get_mut(id) else {
+            return;
+        };
+        if entry.state.has_more() && !is_detaching {
+            self.attend(Owner::Stream(id));
+        } else if entry.state.has_timeouts() {
+            self.arm_stream(id);
+        }
+    }
+
+    /// Arms the timer for the first deadline, unless it will look early enough.
+    fn arm_stream(&mut self, id: Id) {
+        let Some(entry) = self.net.streams.get_mut(id) else {
+            return;
+        };
+        let Some((deadline, _)) = entry.state.deadline() else {
+            return;
+        };
+        match &mut entry.timer {
+            Some((_, armed)) if *armed <= deadline => {}
+            Some((timer, armed)) => {
+                *armed = deadline;
+                let timer = *timer;
+                self.model.reschedule(timer, deadline);
+            }
+            None => {
+                // Where there is no room for a timer the stream goes without: it is closed by whoever is told.
+                let timer = self.net_timer_at(Owner::Stream(id), deadline).ok();
+                if let Some(entry) = self.net.streams.get_mut(id) {
+                    entry.timer = timer.map(|timer| (timer, deadline));
+                }
+            }
+        }
+    }
+
+    /// The stream's timer is due.
+    pub(crate) fn stream_timer(&mut self, id: Id) -> Called {
+        let now = self.model.now();
+        let Some(entry) = self.net.streams.get_mut(id) else {
+            return Ok(());
+        };
+        entry.timer = None;
+        if entry.state.check_time(now).is_some() {
+            self.arm_stream(id);
+            return Ok(());
+        }
+        self.deliver(id, &[])
+    }
+
+    /// Calls a callback, if there is one, taken out for the call (INV-STREAM-DRIVE-1).
+    fn call_stream<C>(
+        &mut self,
+        id: Id,
+        place: fn(&mut Handlers<M, S>) -> &mut Option<C>,
+        call: impl FnOnce(&mut C, &mut Self, Stream) -> Called,
+    ) -> Called {
+        let entry = self.net.streams.get_mut(id);
+        let Some(mut callback) = entry.and_then(|entry| place(&mut entry.handlers).take()) else {
+            return Ok(());
+        };
+        self.net.current = Some(Owner::Stream(id));
+        let called = call(&mut callback, self, Stream(id));
+        self.net.current = None;
+        if let Some(entry) = self.net.streams.get_mut(id) {
+            place(&mut entry.handlers).get_or_insert(callback);
+        }
+        called
+    }
+
+    /// Closes a stream, and tells of it.
+    fn close_stream(&mut self, id: Id) -> Called {
+        let Some(entry) = self.net.streams.remove(id) else {
+            return Ok(());
+        };
+        let entry = *entry;
+        if let Some((timer, _)) = entry.timer {
+            self.cancel(timer);
+        }
+        M::close_io(self, entry.io);
+        match entry.handlers.close {
+            // The rest of what it calls lives on until this returns: it may be what runs.
+            Some(mut callback) => callback(self, Stream(id)),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends a stream without telling.
+    pub(crate) fn drop_stream(&mut self, id: Id) {
+        if let Some(entry) = self.net.streams.remove(id) {
+            let entry = *entry;
+            if let Some((timer, _)) = entry.timer {
+                self.cancel(timer);
+            }
+            M::close_io(self, entry.io);
+        }
+    }
+
+    /// Gives the socket of a stream back, if nothing is under way on it.
+    fn detach_stream(&mut self, id: Id) -> Option<Called> {
+        let mut io = std::mem::take(&mut self.net.streams.get_mut(id)?.io);
+        let Some(socket) = M::release_io(self, &mut io) else {
+            self.net.streams.get_mut(id)?.io = io; // when what is under way has settled
+            return None;
+        };
+        let entry = *self.net.streams.remove(id)?;
+        if let Some((timer, _)) = entry.timer {
+            self.cancel(timer);
+        }
+        let mut state = entry.state;
+        let detached = Detached {
+            socket: Socket(socket),
+            input: state.take_input(),
+        };
+        Some(match entry.on_detach {
+            Some(callback) => callback(self, detached),
+            None => Ok(()),
+        })
+    }
+}

@@ -1,0 +1,634 @@
+//! A stream without its socket: what is buffered, in which order things are told, when to read, send, shut down and close.
+//!
+//! **What.** [`State`] is told what came of the socket (bytes, the end, an error, so many bytes sent, time) and what the program
+//! wants (write, pause, end, close). It answers what to tell the program, one [`Step`] after the other, and what to ask of the
+//! socket: [`wants_read`](State::wants_read), [`front`](State::front), [`wants_shutdown`](State::wants_shutdown).
+//!
+//! **Invariants.** *INV-STREAM-1*: bytes and messages are told in order, each once, and before the end or the error that came
+//! after them (M-4). *INV-STREAM-2*: the error is told at most once, then the close, exactly once, then nothing (M-5).
+//! *INV-STREAM-3*: what came and was not told yet is kept, whatever pauses (M-3). *INV-STREAM-4*: `is_blocked` from the write
+//! that passes the high watermark until no more than the low one is pending, which is told once (M-2).
+//!
+//! **Why this shape.** Nothing here asks a kernel, allocates for an event or calls anybody: the same machine runs under both
+//! models and under a fuzzer, and its rules are proved without any of them.
+
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+use std::time::Duration;
+
+use linux_event_core::clock::Instant;
+use linux_event_core::codec::{Codec, Decoded, Frame, FrameError};
+
+use super::output::{Output, Spares};
+use super::{Flow, StreamError, Timeout, WriteError};
+
+/// What a stream is bounded by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// More than this pending blocks (M-2).
+    pub(crate) high: usize,
+    /// This or less pending drains a stream that was blocked.
+    pub(crate) low: usize,
+    /// A write that would have more than this pending is refused.
+    pub(crate) pending_max: usize,
+    /// More than this kept of a message that is not complete is an error.
+    pub(crate) input_max: usize,
+    /// Whether a stream that is blocked reads nothing.
+    pub(crate) throttled: bool,
+    pub(crate) idle: Option<Duration>,
+    pub(crate) read: Option<Duration>,
+    pub(crate) write: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            high: 1024 * 1024,
+            low: 256 * 1024,
+            pending_max: usize::MAX,
+            input_max: 8 * 1024 * 1024,
+            throttled: false,
+            idle: None,
+            read: None,
+            write: None,
+        }
+    }
+}
+
+/// What came in and was not told yet, taken out of the state while it is told of: kept bytes, then a chunk.
+#[derive(Debug)]
+pub(crate) struct Window<'a> {
+    kept: Vec<u8>,
+    chunk: &'a [u8],
+    /// Bytes that were told of.
+    at: usize,
+}
+
+impl Window<'_> {
+    fn all(&self) -> &[u8] {
+        if self.kept.is_empty() {
+            self.chunk
+        } else {
+            &self.kept
+        }
+    }
+
+    /// What was not told of yet.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.all()[self.at..]
+    }
+
+    /// A frame at the beginning of what was not told of yet is, from here on: where its message is.
+    fn take(&mut self, frame: &Frame) -> Range<usize> {
+        let message = frame.message.start + self.at..frame.message.end + self.at;
+        self.at += frame.consumed;
+        message
+    }
+
+    /// What a [`Step::Message`] names.
+    pub(crate) fn message(&self, range: Range<usize>) -> &[u8] {
+        &self.all()[range]
+    }
+}
+
+/// What to tell the program next.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// A message, or bytes: see [`Window::message`].
+    Message(Range<usize>),
+    /// No more than the low watermark is pending, after more than the high one was.
+    Drained,
+    /// The peer sends nothing more.
+    Eof,
+    /// What ends the stream.
+    Failed(StreamError),
+    /// It is over, and the socket is to be closed.
+    Closed,
+    /// The socket is to be given back.
+    Detached,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReadSide {
+    Open,
+    /// The end has come, and was not told yet.
+    EofDue,
+    Ended,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WriteSide {
+    Open,
+    /// To be shut down when everything is sent.
+    Ending,
+    Ended,
+}
+
+/// How a stream ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Not,
+    /// When everything is sent.
+    Drained,
+    /// When everything is sent, and the socket is given back.
+    Detach,
+    Now,
+    /// The close was told: INV-STREAM-2.
+    Over,
+}
+
+/// A stream without its socket.
+pub(crate) struct State {
+    codec: Option<Box<dyn Codec>>,
+    limits: Limits,
+    /// INV-STREAM-3.
+    input: Vec<u8>,
+    output: Output,
+    read: ReadSide,
+    write: WriteSide,
+    ending: Ending,
+    is_paused: bool,
+    /// INV-STREAM-4.
+    is_blocked: bool,
+    drain_due: bool,
+    /// What will be told once what came before has been.
+    failure: Option<StreamError>,
+    /// It was told.
+    has_failed: bool,
+    /// There may be a message in `input`, which was not looked through to its end.
+    is_unread: bool,
+    last_received: Instant,
+    last_sent: Instant,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("read", &self.read)
+            .field("write", &self.write)
+            .field("ending", &self.ending)
+            .field("kept", &self.input.len())
+            .field("pending", &self.output.pending())
+            .finish_non_exhaustive()
+    }
+}
+
+impl State {
+    pub(crate) fn new(codec: Option<Box<dyn Codec>>, limits: Limits, now: Instant) -> Self {
+        Self {
+            codec,
+            limits,
+            input: Vec::new(),
+            output: Output::default(),
+            read: ReadSide::Open,
+            write: WriteSide::Open,
+            ending: Ending::Not,
+            is_paused: false,
+            is_blocked: false,
+            drain_due: false,
+            failure: None,
+            has_failed: false,
+            is_unread: false,
+            last_received: now,
+            last_sent: now,
+        }
+    }
+
+    // What the program wants.
+
+    /// Queues bytes.
+    pub(crate) fn write(
+        &mut self,
+        bytes: &[u8],
+        now: Instant,
+        spares: &mut Spares,
+    ) -> Result<Flow, WriteError> {
+        self.check_write(bytes.len())?;
+        self.touch_output(now);
+        self.output.push(bytes, spares);
+        Ok(self.flow())
+    }
+
+    /// Queues a message, as the codec has it.
+    pub(crate) fn write_message(
+        &mut self,
+        message: &[u8],
+        now: Instant,
+        spares: &mut Spares,
+    ) -> Result<Flow, WriteError> {
+        self.check_write(message.len())?;
+        let Some(codec) = &self.codec else {
+            return self.write(message, now, spares);
+        };
+        let envelope = codec.envelope(message).map_err(WriteError::Message)?;
+        self.check_write(envelope.frame_len(message.len()).unwrap_or(usize::MAX))?;
+        self.touch_output(now);
+        for part in [&*envelope.head, message, &*envelope.tail] {
+            self.output.push(part, spares);
+        }
+        Ok(self.flow())
+    }
+
+    fn check_write(&self, bytes: usize) -> Result<(), WriteError> {
+        if self.is_dead() {
+            return Err(WriteError::Closed);
+        }
+        if self.write != WriteSide::Open || self.ending != Ending::Not {
+            return Err(WriteError::Ended);
+        }
+        let (pending, limit) = (self.output.pending(), self.limits.pending_max);
+        if bytes > limit.saturating_sub(pending) {
+            return Err(WriteError::Full { pending, limit });
+        }
+        Ok(())
+    }
+
+    /// The write timeout counts from when there is something to send.
+    const fn touch_output(&mut self, now: Instant) {
+        if self.output.pending() == 0 {
+            self.last_sent = now;
+        }
+    }
+
+    const fn flow(&mut self) -> Flow {
+        if self.output.pending() > self.limits.high {
+            self.is_blocked = true;
+            self.drain_due = false;
+        }
+        if self.is_blocked {
+            Flow::Blocked
+        } else {
+            Flow::Open
+        }
+    }
+
+    pub(crate) const fn pause(&mut self) {
+        self.is_paused = true;
+    }
+
+    pub(crate) const fn resume(&mut self, now: Instant) {
+        if self.is_paused {
+            self.is_paused = false;
+            self.last_received = now; // a fresh read timeout
+        }
+    }
+
+    /// Sends what is queued, then shuts the writing side down.
+    pub(crate) fn end(&mut self) {
+        if self.write == WriteSide::Open {
+            self.write = WriteSide::Ending;
+        }
+    }
+
+    /// Sends what is queued, then closes. Nothing is read any more.
+    pub(crate) fn close_after_drain(&mut self) {
+        if self.ending == Ending::Not {
+            self.ending = Ending::Drained;
+        }
+    }
+
+    /// Sends what is queued, then gives the socket back. Nothing is read any more.
+    pub(crate) fn detach(&mut self) -> Result<(), WriteError> {
+        if self.is_dead() || self.ending != Ending::Not {
+            return Err(WriteError::Closed);
+        }
+        self.ending = Ending::Detach;
+        Ok(())
+    }
+
+    /// Closes, whatever is queued.
+    pub(crate) fn close(&mut self) {
+        if self.ending != Ending::Over {
+            self.ending = Ending::Now;
+        }
+    }
+
+    pub(crate) const fn is_blocked(&self) -> bool {
+        self.is_blocked
+    }
+
+    pub(crate) const fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    /// Bytes that wait to be sent.
+    pub(crate) const fn pending(&self) -> usize {
+        self.output.pending()
+    }
+
+    /// Bytes that came and were not told yet.
+    pub(crate) fn kept(&self) -> usize {
+        self.input.len()
+    }
+
+    /// What was received and not told of: for who takes the socket over.
+    pub(crate) fn take_input(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.input)
+    }
+
+    // What came of the socket.
+
+    /// Begins to tell of `chunk`, after what was kept. The window goes back by [`keep`](Self::keep).
+    pub(crate) fn open_window<'a>(&mut self, chunk: &'a [u8], now: Instant) -> Window<'a> {
+        let mut kept = std::mem::take(&mut self.input);
+        if !chunk.is_empty() {
+            self.last_received = now;
+            self.is_unread = true;
+            if !kept.is_empty() {
+                kept.extend_from_slice(chunk);
+            }
+        }
+        Window { kept, chunk, at: 0 }
+    }
+
+    /// Keeps what was not told of.
+    pub(crate) fn keep(&mut self, mut window: Window<'_>) {
+        if self.is_dead() {
+            return;
+        }
+        if window.kept.is_empty() {
+            self.input.extend_from_slice(window.bytes());
+        } else {
+            window.kept.drain(..window.at);
+            if !window.kept.is_empty() {
+                self.input = window.kept;
+            }
+        }
+        if self.input.is_empty() {
+            self.is_unread = false;
+            self.input = Vec::new(); // an idle stream holds no memory
+        }
+    }
+
+    /// The peer sends nothing more.
+    pub(crate) fn received_eof(&mut self, now: Instant) {
+        if self.read == ReadSide::Open {
+            self.read = ReadSide::EofDue;
+            self.last_received = now;
+        }
+    }
+
+    /// The socket failed.
+    pub(crate) fn failed(&mut self, error: StreamError) {
+        if !self.is_dead() && self.failure.is_none() {
+            self.failure = Some(error);
+        }
+    }
+
+    /// What to send next.
+    pub(crate) fn front(&self) -> &[u8] {
+        if self.is_dead() || self.failure.is_some() {
+            &[]
+        } else {
+            self.output.front()
+        }
+    }
+
+    /// So many bytes of the [`front`](Self::front) were sent.
+    pub(crate) fn sent(&mut self, bytes: usize, now: Instant, spares: &mut Spares) {
+        self.output.advance(bytes, spares);
+        self.progressed(bytes, now);
+    }
+
+    /// Lends what to send next to an operation.
+    pub(crate) fn lend(&mut self) -> Option<Vec<u8>> {
+        if self.front().is_empty() {
+            return None;
+        }
+        self.output.lend()
+    }
+
+    /// Takes back what was lent, of which so many bytes were sent.
+    pub(crate) fn restore(
+        &mut self,
+        segment: Vec<u8>,
+        sent: usize,
+        now: Instant,
+        spares: &mut Spares,
+    ) {
+        self.output.restore(segment, sent, spares);
+        self.progressed(sent, now);
+    }
+
+    const fn progressed(&mut self, bytes: usize, now: Instant) {
+        if bytes > 0 {
+            self.last_sent = now;
+        }
+        if self.is_blocked && self.output.pending() <= self.limits.low {
+            self.is_blocked = false;
+            self.drain_due = true;
+        }
+    }
+
+    /// The writing side was shut down.
+    pub(crate) const fn was_shut_down(&mut self) {
+        self.write = WriteSide::Ended;
+    }
+
+    // What to ask of the socket.
+
+    /// Whether to read.
+    pub(crate) fn wants_read(&self) -> bool {
+        self.read == ReadSide::Open
+            && self.failure.is_none()
+            && self.ending == Ending::Not
+            && !self.holds_back()
+    }
+
+    /// Whether what comes is not to be told for now.
+    const fn holds_back(&self) -> bool {
+        self.is_paused || (self.limits.throttled && self.is_blocked)
+    }
+
+    /// Whether to shut the writing side down.
+    pub(crate) fn wants_shutdown(&self) -> bool {
+        self.write == WriteSide::Ending && self.output.pending() == 0 && !self.is_dead()
+    }
+
+    /// Whether it is over but for the telling.
+    fn is_dead(&self) -> bool {
+        self.has_failed || matches!(self.ending, Ending::Now | Ending::Over)
+    }
+
+    // What to tell.
+
+    /// What to tell next; `None` if there is nothing to tell for now.
+    pub(crate) fn next(&mut self, window: &mut Window<'_>) -> Option<Step> {
+        if self.ending == Ending::Over {
+            return None;
+        }
+        if self.is_dead() {
+            self.ending = Ending::Over;
+            return Some(Step::Closed);
+        }
+        // Who can write no more is not asked for more.
+        if std::mem::take(&mut self.drain_due) && self.check_write(0).is_ok() {
+            return Some(Step::Drained);
+        }
+        if self.ending == Ending::Not {
+            if !self.holds_back()
+                && let Some(step) = self.next_message(window)
+            {
+                return Some(step);
+            }
+            let is_told = !self.is_unread || window.bytes().is_empty();
+            if self.failure.is_none() && self.read == ReadSide::EofDue && is_told {
+                if let Some(step) = self.last_message(window) {
+                    return Some(step);
+                }
+                if self.failure.is_none() {
+                    self.read = ReadSide::Ended;
+                    return Some(Step::Eof);
+                }
+            }
+            // M-4: what came before the error first. Who holds it back hears of the error all the same.
+            if !is_told && !self.holds_back() {
+                return None;
+            }
+        }
+        if let Some(error) = self.failure.take() {
+            self.has_failed = true;
+            return Some(Step::Failed(error));
+        }
+        match self.ending {
+            Ending::Drained if self.output.pending() == 0 => self.ending = Ending::Over,
+            Ending::Detach if self.output.pending() == 0 => return Some(Step::Detached),
+            Ending::Not if self.read == ReadSide::Ended && self.write == WriteSide::Ended => {
+                self.ending = Ending::Over;
+            }
+            _ => return None,
+        }
+        Some(Step::Closed)
+    }
+
+    fn next_message(&mut self, window: &mut Window<'_>) -> Option<Step> {
+        if !self.is_unread {
+            return None;
+        }
+        let bytes = window.bytes();
+        let Some(codec) = &mut self.codec else {
+            self.is_unread = false;
+            let range = window.at..window.at + bytes.len();
+            window.at = range.end;
+            return (!range.is_empty()).then_some(Step::Message(range));
+        };
+        if bytes.is_empty() {
+            self.is_unread = false;
+            return None;
+        }
+        match codec.decode(bytes) {
+            Ok(Decoded::Frame(frame)) if is_in(&frame, bytes) => {
+                return Some(Step::Message(window.take(&frame)));
+            }
+            Ok(Decoded::Frame(_)) => self.failed(StreamError::Message(NOT_THERE)),
+            Ok(Decoded::More { .. }) if bytes.len() > self.limits.input_max => {
+                self.failed(StreamError::Message(FrameError::TooLong {
+                    limit: self.limits.input_max,
+                }));
+            }
+            Ok(Decoded::More { .. }) => {}
+            Err(error) => self.failed(StreamError::Message(error)),
+        }
+        self.is_unread = false;
+        None
+    }
+
+    /// What the end of the stream makes of what is left: a message that needs no end of its own, or an error.
+    fn last_message(&mut self, window: &mut Window<'_>) -> Option<Step> {
+        let bytes = window.bytes();
+        let codec = self.codec.as_mut().filter(|_| !bytes.is_empty())?;
+        match codec.decode_end(bytes) {
+            Ok(Some(frame)) if is_in(&frame, bytes) => {
+                return Some(Step::Message(window.take(&frame)));
+            }
+            Ok(Some(_)) => self.failed(StreamError::Message(NOT_THERE)),
+            Ok(None) => {}
+            Err(error) => self.failed(StreamError::Message(error)),
+        }
+        None
+    }
+
+    /// Whether [`next`](Self::next) may have something to tell without new input.
+    pub(crate) fn has_more(&self) -> bool {
+        if self.ending == Ending::Over {
+            return false;
+        }
+        let can_read = self.ending == Ending::Not && !self.holds_back() && self.is_unread;
+        let eof = self.ending == Ending::Not && self.read == ReadSide::EofDue && !self.is_unread;
+        let both = self.read == ReadSide::Ended && self.write == WriteSide::Ended;
+        self.is_dead()
+            || self.drain_due
+            || can_read
+            || eof
+            || self.failure.is_some()
+            || match self.ending {
+                Ending::Drained | Ending::Detach => self.output.pending() == 0,
+                _ => both,
+            }
+    }
+
+    #[cfg(test)]
+    fn has_failure(&self) -> bool {
+        self.failure.is_some() || self.has_failed
+    }
+
+    #[cfg(test)]
+    fn is_closing_now(&self) -> bool {
+        self.is_dead()
+    }
+
+    #[cfg(test)]
+    fn is_ending(&self) -> bool {
+        self.ending != Ending::Not
+    }
+
+    // Time.
+
+    /// Whether any time is limited.
+    pub(crate) const fn has_timeouts(&self) -> bool {
+        self.limits.idle.is_some() || self.limits.read.is_some() || self.limits.write.is_some()
+    }
+
+    /// The first deadline as things stand; it may only move back later.
+    pub(crate) fn deadline(&self) -> Option<(Instant, Timeout)> {
+        if self.is_dead() || self.failure.is_some() {
+            return None;
+        }
+        let write = self.limits.write.filter(|_| self.output.pending() > 0);
+        let read = self.limits.read.filter(|_| self.wants_read());
+        let last = self.last_received.max(self.last_sent);
+        [
+            write.map(|limit| (self.last_sent + limit, Timeout::Write)),
+            read.map(|limit| (self.last_received + limit, Timeout::Read)),
+            self.limits.idle.map(|limit| (last + limit, Timeout::Idle)),
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(deadline, _)| *deadline)
+    }
+
+    /// Looks at the time; the next deadline.
+    pub(crate) fn check_time(&mut self, now: Instant) -> Option<Instant> {
+        let (deadline, what) = self.deadline()?;
+        if deadline > now {
+            return Some(deadline);
+        }
+        self.failed(StreamError::TimedOut(what));
+        None
+    }
+}
+
+/// Whether a codec's frame is in the bytes that it was shown, and takes some of them.
+fn is_in(frame: &Frame, bytes: &[u8]) -> bool {
+    (1..=bytes.len()).contains(&frame.consumed)
+        && frame.message.start <= frame.message.end
+        && frame.message.end <= bytes.len()
+}
+
+/// What is wrong with a codec of a user's that says otherwise.
+const NOT_THERE: FrameError =
+    FrameError::Malformed("the codec has found a frame that is not there");
+
+#[cfg(test)]
+mod tests;
