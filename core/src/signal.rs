@@ -212,10 +212,8 @@ impl Signal {
 
 /// The rest of `text` after `prefix`, which is upper case and may be in either there.
 fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
-    let start = text.get(..prefix.len())?;
-    start
-        .eq_ignore_ascii_case(prefix)
-        .then(|| &text[prefix.len()..])
+    let (start, rest) = text.split_at_checked(prefix.len())?;
+    start.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
 /// One to three decimal digits and nothing else; a sign is not a number here.

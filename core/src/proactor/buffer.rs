@@ -146,7 +146,7 @@ impl<const SIZE: usize, const COUNT: usize> Pool<SIZE, COUNT> {
     /// A block with nothing filled; `None` if all are out.
     pub fn take(&'static self) -> Option<Block<SIZE, COUNT>> {
         let index = if let Some(index) = self.vacant.get().checked_sub(1) {
-            self.vacant.set(self.next[index as usize].get());
+            self.vacant.set(self.next.get(index as usize)?.get());
             index
         } else {
             let index = self.touched.get();
@@ -156,7 +156,7 @@ impl<const SIZE: usize, const COUNT: usize> Pool<SIZE, COUNT> {
             self.touched.set(index + 1);
             index
         };
-        self.taken[index as usize].set(true);
+        self.taken.get(index as usize)?.set(true);
         self.out.set(self.out.get() + 1);
         Some(Block {
             pool: self,
@@ -171,11 +171,17 @@ impl<const SIZE: usize, const COUNT: usize> Pool<SIZE, COUNT> {
     }
 
     fn give_back(&self, index: u32) {
-        let was_taken = self.taken[index as usize].replace(false);
-        debug_assert!(was_taken, "INV-BUF-3: a block has one owner");
-        self.next[index as usize].set(self.vacant.get());
-        self.vacant.set(index + 1);
-        self.out.set(self.out.get() - 1);
+        let (taken, next) = (
+            self.taken.get(index as usize),
+            self.next.get(index as usize),
+        );
+        if let (Some(taken), Some(next)) = (taken, next) {
+            let was_taken = taken.replace(false);
+            debug_assert!(was_taken, "INV-BUF-3: a block has one owner");
+            next.set(self.vacant.get());
+            self.vacant.set(index + 1);
+            self.out.set(self.out.get() - 1);
+        }
     }
 }
 
@@ -214,7 +220,14 @@ impl<const SIZE: usize, const COUNT: usize> Block<SIZE, COUNT> {
     /// All of the block's memory, to write to; say how much counts with [`set_filled`](Self::set_filled).
     pub fn memory(&mut self) -> &mut [u8; SIZE] {
         // SAFETY: INV-BUF-3: this is the block's one owner, borrowed exclusively.
-        unsafe { &mut *self.pool.blocks[self.index as usize].get() }
+        unsafe { &mut *UnsafeCell::raw_get(self.cell()) }
+    }
+
+    /// Where its memory is.
+    #[inline(always)]
+    fn cell(&self) -> *const UnsafeCell<[u8; SIZE]> {
+        // INV-BUF-3: the index is one of the pool's.
+        self.pool.blocks.as_ptr().wrapping_add(self.index as usize)
     }
 
     /// Says how many bytes count; more than `SIZE` is `SIZE`.
@@ -227,15 +240,15 @@ impl<const SIZE: usize, const COUNT: usize> Deref for Block<SIZE, COUNT> {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         // SAFETY: INV-BUF-3: this is the block's one owner, and it is borrowed.
-        let memory = unsafe { &*self.pool.blocks[self.index as usize].get() };
-        &memory[..self.filled as usize]
+        let memory = unsafe { &*UnsafeCell::raw_get(self.cell()) };
+        memory.get(..self.filled as usize).unwrap_or_default()
     }
 }
 
 impl<const SIZE: usize, const COUNT: usize> DerefMut for Block<SIZE, COUNT> {
     fn deref_mut(&mut self) -> &mut [u8] {
         let filled = self.filled as usize;
-        &mut self.memory()[..filled]
+        self.memory().get_mut(..filled).unwrap_or_default()
     }
 }
 
@@ -260,10 +273,10 @@ unsafe impl<const SIZE: usize, const COUNT: usize> IoBuf for Block<SIZE, COUNT> 
     #[inline]
     fn into_raw(self) -> RawBuf {
         let this = core::mem::ManuallyDrop::new(self);
-        let cell: *const UnsafeCell<[u8; SIZE]> = &raw const this.pool.blocks[this.index as usize];
         RawBuf {
             // The cell lies in a `static` or otherwise `'static` pool: not null.
-            start: NonNull::new(UnsafeCell::raw_get(cell).cast()).unwrap_or(NonNull::dangling()),
+            start: NonNull::new(UnsafeCell::raw_get(this.cell()).cast())
+                .unwrap_or(NonNull::dangling()),
             filled: this.filled as usize,
             capacity: SIZE,
             context: core::ptr::from_ref(this.pool).cast(),

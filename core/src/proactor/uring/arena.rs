@@ -131,6 +131,34 @@ pub(super) struct Side {
     pub(super) answer: [u64; 32],
 }
 
+impl Side {
+    /// Where the parts of a vectored operation's buffer are. No reference is made (INV-ARENA-3).
+    ///
+    /// # Safety
+    /// `side` is one of an arena's; `nth` is below [`VECTORS_MAX`].
+    #[inline(always)]
+    pub(super) unsafe fn buffer(side: NonNull<Self>, nth: usize) -> *mut MaybeUninit<RawBuf> {
+        debug_assert!(nth < VECTORS_MAX);
+        // SAFETY: inside the side, which is inside the arena (INV-ARENA-1).
+        unsafe {
+            (&raw mut (*side.as_ptr()).buffers)
+                .cast::<MaybeUninit<RawBuf>>()
+                .add(nth)
+        }
+    }
+
+    /// Where its vector is, likewise.
+    ///
+    /// # Safety
+    /// As [`buffer`](Self::buffer).
+    #[inline(always)]
+    pub(super) unsafe fn vector(side: NonNull<Self>, nth: usize) -> *mut IoVec {
+        debug_assert!(nth < VECTORS_MAX);
+        // SAFETY: inside the side, which is inside the arena (INV-ARENA-1).
+        unsafe { (&raw mut (*side.as_ptr()).vectors).cast::<IoVec>().add(nth) }
+    }
+}
+
 /// Memory for the operations of a ring: see [`Memory::operations`](super::Memory::operations). All zeroes.
 #[repr(C)]
 pub struct OperationMemory<const N: usize> {

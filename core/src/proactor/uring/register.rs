@@ -182,7 +182,9 @@ impl Files {
             });
         };
         Self::update(kernel, ring, slot, fd.as_raw_fd())?;
-        self.taken[slot as usize / 64] |= 1 << (slot % 64);
+        if let Some(word) = self.taken.get_mut(slot as usize / 64) {
+            *word |= 1 << (slot % 64);
+        }
         Ok(FixedFile(slot))
     }
 
@@ -224,8 +226,9 @@ impl Buffers {
     #[inline]
     pub(super) fn get(&self, buffer: FixedBuffer) -> Option<RawBuf> {
         let index = usize::from(buffer.index());
+        let raw = self.raw.get(index).filter(|_| index < self.count)?;
         // SAFETY: INV-REGISTER-2: those below `count` were written.
-        (index < self.count).then(|| unsafe { self.raw[index].assume_init() })
+        Some(unsafe { raw.assume_init() })
     }
 
     pub(super) fn begin_use(&mut self, buffer: FixedBuffer) {
@@ -243,7 +246,11 @@ impl Buffers {
     /// See [`Backend::fixed`](super::Backend::fixed). `None` also while an operation uses it.
     pub(super) fn content(&mut self, buffer: FixedBuffer) -> Option<&mut [u8]> {
         let raw = self.get(buffer)?;
-        if self.uses[usize::from(buffer.index())] > 0 {
+        if self
+            .uses
+            .get(usize::from(buffer.index()))
+            .is_none_or(|&uses| uses > 0)
+        {
             return None;
         }
         // SAFETY: INV-REGISTER-2: owned here, in use by nobody; all of it was initialised when it was registered.
@@ -273,7 +280,10 @@ impl Buffers {
             length: 0,
         }; VECTORS_MAX];
         let count = buffers.len();
-        for (nth, buffer) in buffers.into_iter().enumerate() {
+        let (mut buffers, places) = (buffers, vectors.iter_mut().zip(&mut self.raw));
+        // From the last to the first.
+        for (vector, place) in places.take(count).rev() {
+            let Some(buffer) = buffers.pop() else { break };
             let mut raw = buffer.into_raw();
             // SAFETY: INV-BUF-1: ours, writable up to its capacity.
             unsafe {
@@ -281,11 +291,11 @@ impl Buffers {
                 rest.write_bytes(0, raw.capacity - raw.filled);
             }
             raw.filled = raw.capacity;
-            vectors[nth] = IoVec {
+            *vector = IoVec {
                 start: raw.start.as_ptr(),
                 length: raw.capacity,
             };
-            self.raw[nth] = MaybeUninit::new(raw);
+            *place = MaybeUninit::new(raw);
         }
         self.count = count;
         self.uses = [0; VECTORS_MAX];

@@ -13,7 +13,7 @@ use core::ops::Deref;
 use linux_raw_sys::general;
 use linux_raw_sys::io_uring as linux;
 
-use super::arena::{ADDRESS_MAX, HAS_BUFFER, MAY_NOT_BEGIN, Slot, TOLD, TRUNCATES, kind};
+use super::arena::{ADDRESS_MAX, HAS_BUFFER, MAY_NOT_BEGIN, Side, Slot, TOLD, TRUNCATES, kind};
 use super::buf_ring::Lease;
 use super::sqe::opcode;
 use super::{Held, Uring};
@@ -268,10 +268,10 @@ where
         for nth in 0..count {
             // SAFETY: INV-ARENA-2: the operation's first `count` parts were written when it was taken, and the kernel does
             // not touch them.
-            let mut raw = unsafe { (*side.as_ptr()).buffers[nth].assume_init_read() };
+            let mut raw = unsafe { Side::buffer(side, nth).read().assume_init() };
             if fills {
                 // SAFETY: INV-ARENA-1: the side is there, and the kernel is done with it.
-                let lent = unsafe { (*side.as_ptr()).vectors[nth].length };
+                let lent = unsafe { Side::vector(side, nth).read() }.length;
                 raw.filled = left.min(lent).min(raw.capacity);
                 left -= raw.filled;
             }

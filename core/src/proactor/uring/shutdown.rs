@@ -15,7 +15,7 @@ use core::time::Duration;
 use linux_raw_sys::io_uring as linux;
 use linux_raw_sys::io_uring::io_uring_op as op;
 
-use super::arena::{HAS_BUFFER, MAY_NOT_BEGIN, kind};
+use super::arena::{HAS_BUFFER, MAY_NOT_BEGIN, Side, kind};
 use super::{CONTROL_CANCEL_ALL, Held, NO_FD, Uring, setup};
 use crate::clock::duration_nanos;
 use crate::errno::Errno;
@@ -193,7 +193,7 @@ where
         if matches!(settled, kind::VECTORS | kind::FILLS_VECTORS) {
             for nth in 0..vectors {
                 // SAFETY: likewise; its first `vectors` parts were written.
-                drop(unsafe { Buf::from_raw((*side.as_ptr()).buffers[nth].assume_init_read()) });
+                drop(unsafe { Buf::from_raw(Side::buffer(side, nth).read().assume_init()) });
             }
         }
         if settled == kind::CLOSE {

@@ -13,7 +13,7 @@ use core::ptr;
 use linux_raw_sys::io_uring as linux;
 use linux_raw_sys::io_uring::io_uring_op as op;
 
-use super::arena::{ADDRESS_MAX, HAS_BUFFER, MAY_NOT_BEGIN, MISSED, TOLD, TRUNCATES, kind};
+use super::arena::{ADDRESS_MAX, HAS_BUFFER, MAY_NOT_BEGIN, MISSED, Side, TOLD, TRUNCATES, kind};
 use super::sqe::{
     TRANSFER_FLAGS, TRANSFER_MAX, link_flag, message_flags, opcode, settling, truncates, write_name,
 };
@@ -171,23 +171,31 @@ where
         let fills = request.code.fills();
         let side = self.claim_side(index, token.raw());
         let count = buffers.len();
-        let mut room = TRANSFER_MAX;
-        for (nth, buffer) in buffers.into_iter().enumerate() {
-            let raw = buffer.into_raw();
+        let mut buffers = buffers;
+        while let Some(buffer) = buffers.pop() {
+            let (nth, raw) = (buffers.len(), buffer.into_raw());
             if truncates(request.code, request.flags) {
                 // SAFETY: INV-BUF-1: ours, until the kernel has it.
                 unsafe { clear_rest(&raw) };
             }
-            let length = if fills { raw.capacity } else { raw.filled }.min(room);
-            room -= length;
+            let length = if fills { raw.capacity } else { raw.filled };
             // SAFETY: INV-ARENA-3: the kernel has not got the operation yet; `nth` is below VECTORS_MAX, as buffers are at
             // most that many.
             unsafe {
-                (*side.as_ptr()).vectors[nth] = IoVec {
+                Side::vector(side, nth).write(IoVec {
                     start: raw.start.as_ptr(),
                     length,
-                };
-                (*side.as_ptr()).buffers[nth] = MaybeUninit::new(raw);
+                });
+                Side::buffer(side, nth).write(MaybeUninit::new(raw));
+            }
+        }
+        let mut room = TRANSFER_MAX;
+        for nth in 0..count {
+            // SAFETY: as above; it was written just now.
+            unsafe {
+                let vector = Side::vector(side, nth);
+                (*vector).length = (*vector).length.min(room);
+                room -= (*vector).length;
             }
         }
         let (fd, place_flag) = match request.target.0 {
