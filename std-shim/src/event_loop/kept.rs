@@ -37,19 +37,29 @@ impl<M: Model, S> Loop<M, S> {
         self.kept = true;
     }
 
-    /// Begins a turn. Streams and listeners are seen to first: what they ask goes to the kernel with this wait. Then what was
-    /// left over and what was deferred before is delivered, without waiting.
+    /// Begins a turn. Streams, listeners and connectors are seen to first: what they ask goes to the kernel with this wait. Then
+    /// what was left over and what was deferred before is delivered, without waiting.
+    ///
+    /// Nor does it wait where a callback was called already, or nothing is left to wait for: who runs turns until
+    /// something has happened looks again.
     #[cold]
     #[inline(never)]
     pub(super) fn wait_and_deliver_kept(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
         let deferred = self.deferred.len();
         if !self.net.attention.is_empty() {
+            self.net.has_told = false;
             M::attend_net(self).map_err(Error::Callback)?;
             self.kept = self.has_kept();
             if self.stopping {
                 return Ok(());
             }
             if !self.kept {
+                let is_over = self.net.has_told || !self.is_live();
+                let timeout = if is_over {
+                    Some(Duration::ZERO)
+                } else {
+                    timeout
+                };
                 return Ok(self.model.wait(timeout)?);
             }
         }

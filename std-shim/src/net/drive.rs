@@ -67,6 +67,8 @@ pub(crate) struct NetTables<M: Model, S> {
     pub(crate) shared: M::NetShared,
     /// INV-NET-2.
     pub(crate) current: Option<Owner>,
+    /// A callback was called since this was last set to false.
+    pub(crate) has_told: bool,
     /// Where resolvers put their answers, once one was asked.
     pub(crate) answers: Option<Answers>,
     pub(crate) system: System,
@@ -82,6 +84,7 @@ impl<M: Model, S> NetTables<M, S> {
             spares: Spares::default(),
             shared: M::NetShared::default(),
             current: None,
+            has_told: false,
             answers: None,
             system: System::default(),
         }

@@ -565,6 +565,7 @@ impl<M: Net, S> Loop<M, S> {
         let Some(mut callback) = entry.on_accept.take() else {
             return Ok(());
         };
+        self.net.has_told = true;
         self.net.current = Some(Owner::Listener(id));
         let called = callback(self, Listener(id), socket);
         self.net.current = None;
@@ -589,6 +590,7 @@ impl<M: Net, S> Loop<M, S> {
         let Some(mut callback) = entry.and_then(|entry| entry.on_error.take()) else {
             return Err(error.into());
         };
+        self.net.has_told = true;
         self.net.current = Some(Owner::Listener(id));
         let called = callback(self, Listener(id), error);
         self.net.current = None;

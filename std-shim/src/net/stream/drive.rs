@@ -152,6 +152,7 @@ impl<M: Net, S> Loop<M, S> {
         let Some(mut callback) = entry.and_then(|entry| place(&mut entry.handlers).take()) else {
             return Ok(());
         };
+        self.net.has_told = true;
         self.net.current = Some(Owner::Stream(id));
         let called = call(&mut callback, self, Stream(id));
         self.net.current = None;
@@ -171,6 +172,7 @@ impl<M: Net, S> Loop<M, S> {
             self.cancel(timer);
         }
         M::close_io(self, entry.io);
+        self.net.has_told |= entry.handlers.close.is_some();
         match entry.handlers.close {
             // The rest of what it calls lives on until this returns: it may be what runs.
             Some(mut callback) => callback(self, Stream(id)),
