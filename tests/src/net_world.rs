@@ -12,7 +12,7 @@
 
 use std::fmt::Debug;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -81,6 +81,8 @@ pub trait NetWorld: both::World<Model: Net> {
     fn reset<S>(event_loop: &mut LoopOf<Self, S>, peer: Self::Peer);
     /// Lets so many descriptors more be opened, or as many as one likes.
     fn limit_descriptors<S>(event_loop: &mut LoopOf<Self, S>, more: Option<usize>);
+    /// Has `localhost` be this machine, where it is not already.
+    fn know_localhost<S>(event_loop: &mut LoopOf<Self, S>);
     /// A path for a socket, where nothing is.
     fn socket_path() -> PathBuf;
     /// Whether anything is at a path.
@@ -277,6 +279,8 @@ macro_rules! over_a_kernel {
                 system::limit_descriptors(limit).expect("below the hard limit");
             }
 
+            fn know_localhost<S>(_: &mut LoopOf<Self, S>) {}
+
             fn socket_path() -> PathBuf {
                 let name = format!("linux-event-net-{}.sock", std::process::id());
                 let path = std::env::temp_dir().join(name);
@@ -416,6 +420,12 @@ macro_rules! over_the_fake {
                     limit = linux_event::core::sys::AsRawFd::as_raw_fd(&next) + more as i32;
                 }
                 fake.set_descriptor_limit(limit);
+            }
+
+            fn know_localhost<S>(event_loop: &mut LoopOf<Self, S>) {
+                let here = [Ipv4Addr::LOCALHOST.into()];
+                let fake = event_loop.fake_mut();
+                fake.set_host("localhost", &here, Duration::from_secs(1));
             }
 
             fn socket_path() -> PathBuf {

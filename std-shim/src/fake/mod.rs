@@ -90,6 +90,7 @@
 //!   their own. A broken pipe is EPIPE without SIGPIPE; its own machinery takes no numbers.
 //! - Pages have 4 KiB, a pipe 16 of them, a socket a send buffer of 208 KiB with Linux' charges for each segment. A TCP
 //!   connection has the buffers of a unix socket.
+//! - Names are those that it was [told](Fake::set_host), and take as long as it was told; nobody else is asked.
 //! - Every address is the machine's own, IPv4 and IPv6 are two networks, every path may be opened by everybody, and datagrams
 //!   are dropped only where a receiver's buffer is full.
 //! - An operation is performed when it is submitted or woken, on the spot. In a kernel fsync, shutdown, splice, open and statx
@@ -122,6 +123,7 @@ mod owned;
 mod processes;
 mod provided;
 mod regular;
+mod resolving;
 mod schedule;
 mod signals;
 mod sockets;
@@ -209,6 +211,7 @@ pub struct Fake {
     counts: Counts,
     returned: Returned,
     operations: Operations,
+    hosts: resolving::Hosts,
 }
 
 impl Default for Fake {
@@ -247,6 +250,7 @@ impl Fake {
             counts: Counts::default(),
             returned: Rc::new(RefCell::new(Vec::new())),
             operations: Operations::new(),
+            hosts: resolving::Hosts::default(),
         };
         fake.register_own(WAKES, IN | EDGE, WAKEUP.raw());
         fake.register_own(TIMER_FILE, IN | EDGE, TIMER.raw());

@@ -67,7 +67,7 @@ mod stream;
 mod table;
 
 pub use address::Address;
-pub use connector::{ConnectError, Connector, ConnectorBuilder, Question, Target};
+pub use connector::{ConnectError, Connector, ConnectorBuilder, Failure, Question, Target};
 pub use listener::{Bind, ListenError, Listener, ListenerBuilder};
 pub use model::Net;
 pub use socket::{IntoSocket, Socket};

@@ -9,8 +9,10 @@
 #![forbid(unsafe_code)]
 
 use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use linux_event_core::errno::Errno;
 use linux_event_core::sys::{AsRawFd, Domain, Fd, Linux, SocketKind, Sockets, sockaddr};
@@ -59,7 +61,12 @@ pub trait SocketCalls {
     fn send(&mut self, socket: &Self::Socket, bytes: &[u8]) -> Result<usize, Errno>;
     /// Removes the path of a unix socket, if a socket is there; EEXIST if it is something else.
     fn unlink_socket(&mut self, path: &[u8]) -> Result<(), Errno>;
+    /// What a name resolves to, and after how long, where that is known without asking anybody.
+    fn known_name(&mut self, host: &str, port: u16) -> Option<(Duration, KnownName)>;
 }
+
+/// What a resolver says.
+pub(crate) type KnownName = std::io::Result<Vec<SocketAddr>>;
 
 /// The kernel's.
 #[derive(Debug)]
@@ -190,6 +197,10 @@ impl SocketCalls for KernelSockets {
             Err(error) => Err(errno_of(&error)),
         }
     }
+
+    fn known_name(&mut self, _: &str, _: u16) -> Option<(Duration, KnownName)> {
+        None
+    }
 }
 
 impl From<&Address> for Name {
@@ -281,6 +292,10 @@ impl SocketCalls for Fake {
 
     fn unlink_socket(&mut self, path: &[u8]) -> Result<(), Errno> {
         Self::unlink_socket(self, path)
+    }
+
+    fn known_name(&mut self, host: &str, port: u16) -> Option<(Duration, KnownName)> {
+        Some(self.resolve_host(host, port))
     }
 }
 

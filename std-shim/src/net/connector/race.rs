@@ -1,77 +1,183 @@
-//! Which address is tried when: Happy Eyeballs (RFC 8305) without sockets.
+//! Which address is tried when, and how it ends: Happy Eyeballs (RFC 8305) without sockets, clock or resolver.
 //!
-//! **What.** [`Race`] is told what addresses there are, what came of each attempt, and the time; it answers which attempt to begin,
-//! when to look again, and how it ended.
+//! **What.** [`Race`] is told what a name resolved to, what came of each attempt, and what time it is; it answers with the next
+//! [`Step`]: begin an attempt, wait until, or it is over. It does nothing itself.
 //!
-//! **Invariants.** *INV-RACE-1*: families alternate, the first one first, each in the order that it came in. *INV-RACE-2*: an attempt
-//! begins when none is under way, when one has failed, or when the last one has had its time.
+//! **Invariants.** *INV-RACE-1*: families alternate, the first address' family first, each in the order that it came in.
+//! *INV-RACE-2*: an attempt begins when none is under way, when one has failed since the last began, or when the last has had its
+//! time; and never while [`ATTEMPTS_MAX`] are under way. *INV-RACE-3*: there is one verdict, and after it nothing begins. From the
+//! first connection or the deadline on it is settled, whatever is reported later. *INV-RACE-4*: of every address that was tried and
+//! failed before the verdict there is one [`Failure`], in the order of failing.
+//!
+//! **Why this shape.** What decides is one small machine in virtual time, which is compared with a model of the rules; sockets,
+//! timers and threads only carry out what it says.
 
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
+use std::io;
 use std::time::Duration;
 
 use linux_event_core::clock::Instant;
+use linux_event_core::errno::Errno;
 
 use super::super::address::Address;
-use super::ConnectError;
+use super::error::{ConnectError, Failure};
 
-/// The order and the pace of attempts.
+/// How many attempts of a connector are under way at a time, at most: a name may have any number of addresses.
+pub(crate) const ATTEMPTS_MAX: usize = 16;
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Connect to this address; the attempts are numbered from 0.
+    Begin(u32, Address),
+    /// Nothing before this instant, unless something is reported.
+    Wait(Instant),
+    /// The verdict, once: the number of the attempt that won, or why none did. All others are to be closed.
+    Over(Result<u32, ConnectError>),
+}
+
+/// Whether it is decided.
+#[derive(Debug)]
+enum Verdict {
+    Open,
+    Settled(Result<u32, ConnectError>),
+    Told,
+}
+
+/// The order and the pace of attempts, and what came of them.
 #[derive(Debug)]
 pub(crate) struct Race {
-    waiting: VecDeque<Address>,
-    under_way: usize,
+    /// What is still to be tried; `None` while the name is not resolved.
+    waiting: Option<VecDeque<Address>>,
+    /// What is being tried, by number.
+    under_way: Vec<(u32, Address)>,
+    begun: u32,
     delay: Duration,
-    /// When the next attempt begins, if nothing happens before.
-    next_at: Option<Instant>,
-    last_error: Option<ConnectError>,
+    deadline: Instant,
+    /// Before this the next attempt does not begin, if one is under way and none fails.
+    next_at: Instant,
+    failures: Vec<Failure>,
+    /// INV-RACE-3.
+    verdict: Verdict,
 }
 
 impl Race {
-    pub(crate) fn new(addresses: Vec<Address>, delay: Duration) -> Self {
+    /// A race that is to end by `deadline`; the next address waits `delay` for the last.
+    pub(crate) const fn new(deadline: Instant, delay: Duration) -> Self {
         Self {
-            waiting: interleave(addresses),
-            under_way: 0,
+            waiting: None,
+            under_way: Vec::new(),
+            begun: 0,
             delay,
-            next_at: None,
-            last_error: None,
+            deadline,
+            next_at: Instant::ZERO,
+            failures: Vec::new(),
+            verdict: Verdict::Open,
         }
     }
 
-    /// What the name was resolved to.
-    pub(crate) fn set_addresses(&mut self, addresses: Vec<Address>) {
-        self.waiting = interleave(addresses);
+    /// What there is to try, or why nothing. Only the first answer counts.
+    pub(crate) fn resolved(&mut self, answer: io::Result<Vec<Address>>) {
+        if self.waiting.is_some() || !self.is_open() {
+            return;
+        }
+        match answer {
+            Ok(addresses) => self.waiting = Some(interleave(addresses)),
+            Err(error) => self.verdict = Verdict::Settled(Err(ConnectError::Resolve(error))),
+        }
     }
 
-    /// The address to try now, if it is time.
-    pub(crate) fn begin(&mut self, now: Instant) -> Option<Address> {
-        if self.next_at.is_some_and(|at| at > now) && self.under_way > 0 {
+    /// An attempt has connected; true if it is the one that won.
+    pub(crate) fn connected(&mut self, attempt: u32) -> bool {
+        let is_first = self.end_attempt(attempt).is_some() && self.is_open();
+        if is_first {
+            self.verdict = Verdict::Settled(Ok(attempt));
+        }
+        is_first
+    }
+
+    /// An attempt has failed at the system call of this name: the next one begins at once.
+    pub(crate) fn failed(&mut self, attempt: u32, call: &'static str, errno: Errno) {
+        if let Some(address) = self.end_attempt(attempt)
+            && self.is_open()
+        {
+            self.next_at = Instant::ZERO;
+            self.failures.push(Failure {
+                address,
+                call,
+                errno,
+            });
+        }
+    }
+
+    /// Has it time out with the next step.
+    pub(crate) const fn expire(&mut self) {
+        self.deadline = Instant::ZERO;
+    }
+
+    /// What is to be done now. To be asked again until it is [`Step::Wait`] or [`Step::Over`].
+    pub(crate) fn step(&mut self, now: Instant) -> Step {
+        if self.is_open()
+            && let Some(step) = self.go_on(now)
+        {
+            return step;
+        }
+        match std::mem::replace(&mut self.verdict, Verdict::Told) {
+            Verdict::Settled(verdict) => Step::Over(verdict),
+            Verdict::Open | Verdict::Told => Step::Wait(Instant::MAX),
+        }
+    }
+
+    /// The next step of a race that is open; `None` if it is settled by this.
+    fn go_on(&mut self, now: Instant) -> Option<Step> {
+        if self.deadline <= now {
+            let failures = std::mem::take(&mut self.failures);
+            self.verdict = Verdict::Settled(Err(ConnectError::TimedOut(failures)));
             return None;
         }
-        let address = self.waiting.pop_front()?;
-        self.under_way += 1;
-        self.next_at = (!self.waiting.is_empty()).then(|| now + self.delay);
-        Some(address)
-    }
-
-    /// An attempt has failed: the next one begins at once.
-    pub(crate) fn failed(&mut self, error: ConnectError) {
-        self.under_way -= 1;
-        self.last_error = Some(error);
-        self.next_at = None;
-    }
-
-    /// When to look again, if nothing happens before.
-    pub(crate) const fn next_at(&self) -> Option<Instant> {
-        self.next_at
-    }
-
-    /// How it ended, if every attempt has failed: with the last one's error.
-    pub(crate) fn lost(&mut self) -> Option<ConnectError> {
-        if self.under_way > 0 || !self.waiting.is_empty() {
+        let Some(waiting) = &mut self.waiting else {
+            return Some(Step::Wait(self.deadline));
+        };
+        let is_idle = self.under_way.is_empty();
+        let has_room = self.under_way.len() < ATTEMPTS_MAX;
+        // INV-RACE-2.
+        if (is_idle || (has_room && self.next_at <= now))
+            && let Some(address) = waiting.pop_front()
+        {
+            let number = self.begun;
+            self.begun += 1;
+            self.next_at = now + self.delay;
+            self.under_way.push((number, address.clone()));
+            return Some(Step::Begin(number, address));
+        }
+        if is_idle {
+            let failures = std::mem::take(&mut self.failures);
+            self.verdict = Verdict::Settled(Err(if failures.is_empty() {
+                ConnectError::NoAddress
+            } else {
+                ConnectError::Failed(failures)
+            }));
             return None;
         }
-        Some(self.last_error.take().unwrap_or(ConnectError::NoAddress))
+        let is_next_timed = has_room && !waiting.is_empty();
+        let next = if is_next_timed {
+            self.next_at
+        } else {
+            self.deadline
+        };
+        Some(Step::Wait(next.min(self.deadline)))
+    }
+
+    const fn is_open(&self) -> bool {
+        matches!(self.verdict, Verdict::Open)
+    }
+
+    fn end_attempt(&mut self, attempt: u32) -> Option<Address> {
+        let mut under_way = self.under_way.iter();
+        let index = under_way.position(|(number, _)| *number == attempt)?;
+        Some(self.under_way.remove(index).1)
     }
 }
 
@@ -93,59 +199,4 @@ fn interleave(addresses: Vec<Address>) -> VecDeque<Address> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use linux_event_core::errno::Errno;
-    use std::net::SocketAddr;
-
-    const DELAY: Duration = Duration::from_millis(250);
-
-    fn address(text: &str) -> Address {
-        Address::Internet(text.parse::<SocketAddr>().expect("an address"))
-    }
-
-    fn refused(address: Address) -> ConnectError {
-        ConnectError::Io {
-            address,
-            errno: Errno::ECONNREFUSED,
-        }
-    }
-
-    #[test]
-    fn k1_families_alternate_in_the_order_they_came() {
-        let texts = ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"];
-        let mixed = interleave(texts.map(address).to_vec());
-        let expected = ["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"];
-        assert_eq!(mixed, expected.map(address));
-    }
-
-    #[test]
-    fn k1_the_next_begins_after_its_time_or_at_once_on_failure() {
-        let addresses = ["[::1]:1", "1.1.1.1:1", "[::2]:1"].map(address);
-        let mut race = Race::new(addresses.to_vec(), DELAY);
-        let begin = Instant::from_nanos(5);
-        assert_eq!(race.begin(begin), Some(addresses[0].clone()));
-        assert_eq!(race.begin(begin), None);
-        assert_eq!(race.next_at(), Some(begin + DELAY));
-        assert_eq!(race.begin(begin + DELAY), Some(addresses[1].clone()));
-        race.failed(refused(addresses[0].clone()));
-        assert_eq!(
-            race.begin(begin + DELAY),
-            Some(addresses[2].clone()),
-            "at once"
-        );
-        assert_eq!(race.next_at(), None, "nobody is left");
-        race.failed(refused(addresses[2].clone()));
-        assert!(race.lost().is_none(), "one is under way");
-        race.failed(refused(addresses[1].clone()));
-        let lost = race.lost();
-        assert!(matches!(lost, Some(ConnectError::Io { address, .. }) if address == addresses[1]));
-    }
-
-    #[test]
-    fn k1_nothing_to_try_is_an_outcome() {
-        let mut race = Race::new(Vec::new(), DELAY);
-        assert_eq!(race.begin(Instant::ZERO), None);
-        assert!(matches!(race.lost(), Some(ConnectError::NoAddress)));
-    }
-}
+mod tests;

@@ -1,85 +1,7 @@
-//! Connecting, in every world: the acceptance list of the original's Connect by number, the rule K-1, and its defects.
+//! The acceptance list of the original's Connect, its defects, and what ends a run.
 #![forbid(unsafe_code)]
 
-use std::cell::RefCell;
-use std::net::SocketAddr;
-use std::rc::Rc;
-use std::time::Duration;
-
-use linux_event::LoopError;
-use linux_event::core::errno::Errno;
-use linux_event::net::{Address, ConnectError, Connector, Listener, Question, Socket, Target};
-use linux_event_tests::both::{LoopOf, turn};
-use linux_event_tests::net::{NetWorld, finish, settle, until};
-
-/// What came of connecting.
-type Outcome<W> = Result<Socket<<W as linux_event_tests::both::World>::Model>, ConnectError>;
-
-/// What callbacks note.
-struct Noted<W: NetWorld> {
-    outcomes: Vec<Outcome<W>>,
-    accepted: Vec<Socket<W::Model>>,
-}
-
-type Client<W> = LoopOf<W, Noted<W>>;
-
-fn client<W: NetWorld>() -> Client<W> {
-    W::looping(Noted {
-        outcomes: Vec::new(),
-        accepted: Vec::new(),
-    })
-}
-
-/// A listener that keeps whom it accepts.
-fn server<W: NetWorld>(event_loop: &mut Client<W>, at: &str) -> (Listener, SocketAddr) {
-    let listener = Listener::tcp(event_loop, at)
-        .start(|event_loop: &mut Client<W>, _, socket| event_loop.state.accepted.push(socket))
-        .expect("a port");
-    let address = listener.local_address(event_loop).expect("it listens");
-    (listener, address.internet().expect("TCP"))
-}
-
-fn note<W: NetWorld>(event_loop: &mut Client<W>, outcome: Outcome<W>) {
-    event_loop.state.outcomes.push(outcome);
-}
-
-/// Waits for an outcome, and sees that there is only one.
-fn outcome<W: NetWorld>(event_loop: &mut Client<W>) -> Outcome<W> {
-    until::<W, _>(event_loop, |event_loop| {
-        !event_loop.state.outcomes.is_empty()
-    });
-    settle::<W, _>(event_loop);
-    assert_eq!(event_loop.state.outcomes.len(), 1, "exactly one outcome");
-    event_loop.state.outcomes.pop().expect("an outcome")
-}
-
-/// An address of this machine at which nobody listens.
-fn nobody<W: NetWorld>(event_loop: &mut Client<W>) -> SocketAddr {
-    let (listener, address) = server::<W>(event_loop, "127.0.0.1:0");
-    listener.close(event_loop).expect("it is open");
-    until::<W, _>(event_loop, |event_loop| !event_loop.is_live());
-    address
-}
-
-/// Closes everything and ends the test.
-fn end<W: NetWorld>(mut event_loop: Client<W>, listeners: &[Listener]) {
-    event_loop.state.outcomes.clear();
-    event_loop.state.accepted.clear();
-    for listener in listeners {
-        listener.close(&mut event_loop).expect("it is open");
-    }
-    until::<W, _>(&mut event_loop, |event_loop| {
-        event_loop.state.accepted.clear();
-        !event_loop.is_live()
-    });
-    finish::<W, _>(event_loop);
-}
-
-/// Resolves to these.
-fn to(addresses: &[SocketAddr]) -> impl FnOnce(Question) + 'static {
-    let addresses = addresses.to_vec();
-    move |question| question.answer(Ok(addresses))
-}
+use super::*;
 
 linux_event_tests::net! {
     fn connect_01_what_is_no_target_is_refused<W>() {
@@ -108,7 +30,10 @@ linux_event_tests::net! {
         assert!(connector.is_pending(&event_loop));
         let refused = outcome::<W>(&mut event_loop).unwrap_err();
         assert_eq!(refused.errno(), Some(Errno::ECONNREFUSED));
-        assert!(matches!(&refused, ConnectError::Io { address: tried, .. } if *tried == Address::from(address)));
+        let [failure] = refused.failures() else {
+            panic!("one address was tried: {refused}");
+        };
+        assert_eq!((&failure.address, failure.call), (&Address::from(address), "connect"));
         assert!(!connector.is_pending(&event_loop) && !connector.cancel(&mut event_loop));
         end::<W>(event_loop, &[]);
     }
@@ -240,128 +165,79 @@ linux_event_tests::net! {
         end::<W>(event_loop, &[]);
     }
 
-    fn k1_the_system_resolves_localhost_off_the_loop<W>() {
+    fn c1_after_success_nothing_is_registered_and_a_stream_takes_over<W>() {
         let mut event_loop = client::<W>();
         let (listener, address) = server::<W>(&mut event_loop, "127.0.0.1:0");
-        // Where time is virtual a wait would pass all of it before the thread has answered.
-        let target = ("localhost", address.port());
-        Connector::to(&mut event_loop, target).timeout(Duration::from_secs(1_000_000)).start(note::<W>).expect("room");
-        let begin = std::time::Instant::now();
-        while event_loop.state.outcomes.is_empty() {
-            assert!(begin.elapsed() < Duration::from_secs(30), "no answer");
-            turn::<W, _>(&mut event_loop);
-            std::thread::yield_now();
-        }
-        drop(outcome::<W>(&mut event_loop).expect("localhost is 127.0.0.1"));
+        Connector::to(&mut event_loop, address).start(note::<W>).expect("room");
+        let socket = outcome::<W>(&mut event_loop).expect("somebody listens");
+        until::<W, _>(&mut event_loop, |event_loop| event_loop.state.accepted.len() == 1);
+        let events = event_loop.stats().events;
+        settle::<W, _>(&mut event_loop);
+        assert_eq!(event_loop.stats().events, events, "it can be written to, which nobody asks");
+        let stream = Stream::over(&mut event_loop, socket).start().expect("room");
+        stream.write(&mut event_loop, b"hello").expect("it is open");
+        let accepted = event_loop.state.accepted.pop().expect("a connection");
+        let peer = W::as_peer(&mut event_loop, accepted.into_inner());
+        assert_eq!(take::<W, _>(&mut event_loop, &peer, 5), b"hello");
+        stream.close(&mut event_loop).expect("it is open");
+        W::hang_up(&mut event_loop, peer);
         end::<W>(event_loop, &[listener]);
     }
 
-    fn k1_a_resolver_that_never_answers_runs_into_the_timeout<W>() {
+    fn c1_after_failure_the_number_can_be_used_again<W>() {
         let mut event_loop = client::<W>();
-        let kept = Rc::new(RefCell::new(None));
-        let place = Rc::clone(&kept);
-        let limit = Duration::from_millis(50);
-        Connector::to(&mut event_loop, "example.org:80")
-            .timeout(limit)
-            .resolver(move |question| *place.borrow_mut() = Some(question))
-            .start(note::<W>)
-            .expect("room");
-        let begin = event_loop.read_clock();
+        let address = nobody::<W>(&mut event_loop);
+        for _ in 0..3 {
+            Connector::to(&mut event_loop, address).start(note::<W>).expect("room");
+            assert!(outcome::<W>(&mut event_loop).is_err());
+            // The lowest number that is free: the one that has just failed.
+            let (ours, peer) = W::pair(&mut event_loop);
+            let stream = Stream::over(&mut event_loop, ours).start().expect("its number is free");
+            stream.write(&mut event_loop, b"hello").expect("it is open");
+            assert_eq!(take::<W, _>(&mut event_loop, &peer, 5), b"hello");
+            stream.close(&mut event_loop).expect("it is open");
+            W::hang_up(&mut event_loop, peer);
+        }
+        end::<W>(event_loop, &[]);
+    }
+
+    fn r2_run_ends_when_the_last_that_was_seen_to_is_gone<W>() {
+        let mut event_loop = client::<W>();
+        let (ours, peer) = W::pair(&mut event_loop);
+        let stream = Stream::over(&mut event_loop, ours).start().expect("room");
+        event_loop.defer(move |event_loop| stream.close(event_loop));
         event_loop.run().expect("it ends");
-        assert!(event_loop.read_clock().since(begin) >= limit);
-        let timed_out = outcome::<W>(&mut event_loop).unwrap_err();
-        assert!(matches!(timed_out, ConnectError::TimedOut));
-        let question = kept.borrow_mut().take().expect("it was asked");
-        question.answer(Ok(vec![([127, 0, 0, 1], 80).into()]));
-        settle::<W, _>(&mut event_loop);
-        assert!(event_loop.state.outcomes.is_empty(), "an answer that is too late reaches nobody");
-        end::<W>(event_loop, &[]);
-    }
-
-    fn k1_cancelling_while_a_name_is_resolved_lets_the_loop_end<W>() {
-        let mut event_loop = client::<W>();
-        let kept = Rc::new(RefCell::new(None));
-        let place = Rc::clone(&kept);
-        let connector = Connector::to(&mut event_loop, "example.org:80")
-            .resolver(move |question| *place.borrow_mut() = Some(question))
-            .start(note::<W>)
-            .expect("room");
-        assert!(event_loop.is_live());
+        let address = nobody::<W>(&mut event_loop);
+        let connector = Connector::to(&mut event_loop, address).start(note::<W>).expect("room");
         assert!(connector.cancel(&mut event_loop));
-        event_loop.run().expect("nothing is left");
-        drop(kept);
-        settle::<W, _>(&mut event_loop);
-        assert!(event_loop.state.outcomes.is_empty());
+        event_loop.run().expect("it ends");
+        W::hang_up(&mut event_loop, peer);
         end::<W>(event_loop, &[]);
     }
 
-    fn k1_a_failed_address_makes_way_for_the_next_at_once<W>() {
+    fn c2_whatever_is_known_at_once_is_told_in_a_later_turn<W>() {
         let mut event_loop = client::<W>();
         let refused = nobody::<W>(&mut event_loop);
-        let (listener, address) = server::<W>(&mut event_loop, "127.0.0.1:0");
-        let refused = SocketAddr::new(refused.ip(), refused.port().wrapping_add(u16::from(refused.port() == address.port())));
-        Connector::to(&mut event_loop, "two:1")
-            .resolver(to(&[refused, refused, address]))
-            .attempt_delay(Duration::from_secs(1_000_000))
-            .timeout(Duration::from_secs(2_000_000))
-            .start(note::<W>)
-            .expect("room");
-        let socket = outcome::<W>(&mut event_loop).expect("the last one listens");
-        assert_eq!(socket.peer(&mut event_loop).expect("connected"), address.into());
-        drop(socket);
-        end::<W>(event_loop, &[listener]);
-    }
-
-    fn k1_an_address_that_stalls_is_overtaken_and_closed<W>() {
-        let mut event_loop = client::<W>();
-        let (stalled, filler) = W::stalled(&mut event_loop, "127.0.0.1:0".parse().unwrap());
-        let slow = W::address(&mut event_loop, &stalled).internet().expect("TCP");
-        let (listener, address) = server::<W>(&mut event_loop, "127.0.0.1:0");
-        let delay = Duration::from_millis(40);
-        let begin = event_loop.read_clock();
-        Connector::to(&mut event_loop, "two:1")
-            .resolver(to(&[slow, address]))
-            .attempt_delay(delay)
-            .start(note::<W>)
-            .expect("room");
-        while event_loop.state.outcomes.is_empty() {
-            event_loop.run_once(Some(Duration::from_secs(5))).expect("a turn");
-        }
-        assert!(event_loop.read_clock().since(begin) >= delay, "the first one gets its time");
-        let socket = outcome::<W>(&mut event_loop).expect("the second one listens");
-        assert_eq!(socket.peer(&mut event_loop).expect("connected"), address.into());
-        drop(socket);
-        drop(stalled);
-        W::hang_up(&mut event_loop, filler);
-        end::<W>(event_loop, &[listener]); // which sees that the loser is closed
-    }
-
-    fn k1_one_timeout_for_all_addresses<W>() {
-        let mut event_loop = client::<W>();
-        let here = "127.0.0.1:0".parse().unwrap();
-        let (one, first) = W::stalled(&mut event_loop, here);
-        let (two, second) = W::stalled(&mut event_loop, here);
-        let addresses = [&one, &two].map(|stalled| {
-            W::address(&mut event_loop, stalled).internet().expect("TCP")
+        let path = W::socket_path();
+        let listener = Listener::unix(&mut event_loop, &path)
+            .start(|event_loop: &mut Client<W>, _, socket| event_loop.state.accepted.push(socket))
+            .expect("a path");
+        event_loop.defer(move |event_loop| {
+            Connector::unix(event_loop, &path).start(note::<W>).expect("room");
+            Connector::unix(event_loop, path.with_extension("none")).start(note::<W>).expect("room");
+            Connector::to(event_loop, refused).start(note::<W>).expect("room");
+            Connector::to(event_loop, "none:1").resolver(to(&[])).start(note::<W>).expect("room");
+            assert!(event_loop.state.outcomes.is_empty());
         });
-        let limit = Duration::from_millis(60);
-        Connector::to(&mut event_loop, "two:1")
-            .resolver(to(&addresses))
-            .attempt_delay(Duration::from_millis(10))
-            .timeout(limit)
-            .start(note::<W>)
-            .expect("room");
-        let begin = event_loop.read_clock();
-        while event_loop.state.outcomes.is_empty() {
-            event_loop.run_once(Some(Duration::from_secs(5))).expect("a turn");
-        }
-        let timed_out = outcome::<W>(&mut event_loop).unwrap_err();
-        assert_eq!(timed_out.errno(), Some(Errno::ETIMEDOUT));
-        assert!(event_loop.read_clock().since(begin) >= limit);
-        drop((one, two));
-        W::hang_up(&mut event_loop, first);
-        W::hang_up(&mut event_loop, second);
-        end::<W>(event_loop, &[]);
+        turn::<W, _>(&mut event_loop);
+        assert!(event_loop.state.outcomes.is_empty(), "not in the turn of the call");
+        until::<W, _>(&mut event_loop, |event_loop| event_loop.state.outcomes.len() == 4);
+        settle::<W, _>(&mut event_loop);
+        let outcomes = std::mem::take(&mut event_loop.state.outcomes);
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+        assert_eq!(outcomes.len(), 4);
+        drop(outcomes);
+        end::<W>(event_loop, &[listener]);
     }
 
     fn a_panic_of_the_outcome_leaves_nothing_behind<W>() {
