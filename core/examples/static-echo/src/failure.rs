@@ -28,6 +28,7 @@ impl From<Error> for Failure {
 impl Failure {
     /// Writes one sentence to standard error: what is wrong, and what to do about it.
     pub(crate) fn tell(self) {
+        let mut call = "";
         let (what, errno) = match self {
             Self::Usage => (
                 "usage: static-echo [--model reactor|proactor] [--idle SECONDS] PORT",
@@ -41,10 +42,6 @@ impl Failure {
                 "static-echo: the port takes a privilege: choose one from 1024 on",
                 None,
             ),
-            Self::Port(errno) | Self::Socket(errno) => (
-                "static-echo: a socket can't be had: see to what the network allows",
-                Some(errno),
-            ),
             Self::Loop(Error::NoRing { errno, .. }) => (
                 "static-echo: io_uring is forbidden or missing here: allow it, or use --model reactor",
                 Some(errno),
@@ -57,24 +54,39 @@ impl Failure {
                 "static-echo: the ring may lock no more memory: raise ulimit -l, or use --model reactor",
                 None,
             ),
-            Self::Loop(error) => (
-                "static-echo: the kernel refused a call: raise its limit, or allow it",
-                error.errno(),
+            Self::Socket(Errno::EMFILE)
+            | Self::Loop(Error::Os {
+                errno: Errno::EMFILE,
+                ..
+            }) => ("static-echo: too few descriptors: raise ulimit -n", None),
+            Self::Port(errno) | Self::Socket(errno) => (
+                "static-echo: a socket can't be had: see to what the network allows",
+                Some(errno),
             ),
-        };
-        match errno {
-            None => complain(&[what, "\n"]),
-            Some(errno) => {
-                let [thousands, hundreds, tens, ones] = digits(errno.raw().unsigned_abs());
-                complain(&[what, " (errno ", thousands, hundreds, tens, ones, ")\n"]);
+            Self::Loop(error) => {
+                if let Error::Os { call: refused, .. }
+                | Error::Denied { call: refused, .. }
+                | Error::Unsupported { call: refused } = error
+                {
+                    call = refused.name();
+                }
+                (
+                    "static-echo: the kernel refuses what it needs: allow it, or take another kernel: ",
+                    error.errno(),
+                )
             }
-        }
+        };
+        let Some(errno) = errno else {
+            return complain(&[what, "\n"]);
+        };
+        let [hundreds, tens, ones] = digits(errno.raw().unsigned_abs());
+        complain(&[what, call, " (errno ", hundreds, tens, ones, ")\n"]);
     }
 }
 
-/// The digits of an errno, which has four at most; without zeroes in front.
-fn digits(number: u32) -> [&'static str; 4] {
-    let (mut digits, mut rest) = ([""; 4], number);
+/// The digits of an errno, of which Linux has three at most; without zeroes in front.
+fn digits(number: u32) -> [&'static str; 3] {
+    let (mut digits, mut rest) = ([""; 3], number);
     for place in digits.iter_mut().rev() {
         if rest > 0 {
             *place = digit_text(rest % 10);

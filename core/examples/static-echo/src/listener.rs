@@ -11,8 +11,8 @@ use crate::failure::Failure;
 /// More than wait at once, as a rule. The kernel takes less if `net.core.somaxconn` is less.
 const BACKLOG: u32 = 4096;
 
-/// Listens on `port`; says which it is if the kernel was to choose one.
-pub(crate) fn open(port: u16) -> Result<Fd, Failure> {
+/// Listens on `port`, or on one that the kernel chooses: that comes too.
+pub(crate) fn open(port: u16) -> Result<(Fd, Option<u16>), Failure> {
     let socket = Linux
         .socket(Domain::V4, SocketKind::Stream)
         .map_err(Failure::Socket)?;
@@ -26,16 +26,16 @@ pub(crate) fn open(port: u16) -> Result<Fd, Failure> {
     }
     Linux.bind(listener, address).map_err(Failure::Port)?;
     Linux.listen(listener, BACKLOG).map_err(Failure::Port)?;
-    if port == 0
-        && let Ok(Some(bound)) = Linux.local_address(listener)
-    {
-        tell(bound.port());
-    }
-    Ok(socket)
+    let chosen = match port {
+        0 => Linux.local_address(listener).map_err(Failure::Socket)?,
+        _ => None,
+    };
+    Ok((socket, chosen.map(|address| address.port())))
 }
 
-/// Prints the port that the kernel chose.
-fn tell(port: u16) {
+/// Prints the port that the kernel chose, once everything is in place.
+pub(crate) fn tell(port: Option<u16>) {
+    let Some(port) = port else { return };
     const NAME: &[u8; 23] = b"listening on 127.0.0.1:";
     let (mut digits, mut rest) = (*b"00000\n", port);
     for digit in digits.iter_mut().rev().skip(1) {

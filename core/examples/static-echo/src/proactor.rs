@@ -69,8 +69,8 @@ struct Server {
     idle: Duration,
 }
 
-/// Serves until SIGINT or SIGTERM.
-pub(crate) fn serve(listener: Fd, idle: Duration) -> Result<(), Failure> {
+/// Serves until SIGINT or SIGTERM; says so when it is `ready`.
+pub(crate) fn serve(listener: Fd, idle: Duration, ready: impl FnOnce()) -> Result<(), Failure> {
     let (Some(ring), Some(operations), Some(tables), Some(connections), Some(buffers)) = (
         RING.take(),
         OPERATION_MEMORY.take(),
@@ -97,6 +97,7 @@ pub(crate) fn serve(listener: Fd, idle: Duration) -> Result<(), Failure> {
         idle,
     };
     server.accept()?;
+    ready();
     loop {
         server.proactor.wait(None)?;
         while let Some(event) = server.proactor.next() {

@@ -53,9 +53,10 @@ fn main(arguments: Arguments) -> i32 {
 
 fn serve(arguments: Arguments) -> Result<(), Failure> {
     let options = Options::parse(arguments)?;
-    let listener = listener::open(options.port)?;
+    let (listener, port) = listener::open(options.port)?;
+    let ready = || listener::tell(port);
     match options.model {
-        Model::Reactor => reactor::serve(listener, options.idle),
-        Model::Proactor => proactor::serve(listener, options.idle),
+        Model::Reactor => reactor::serve(listener, options.idle, ready),
+        Model::Proactor => proactor::serve(listener, options.idle, ready),
     }
 }

@@ -51,8 +51,8 @@ struct Server {
     idle: Duration,
 }
 
-/// Serves until SIGINT or SIGTERM.
-pub(crate) fn serve(listener: Fd, idle: Duration) -> Result<(), Failure> {
+/// Serves until SIGINT or SIGTERM; says so when it is `ready`.
+pub(crate) fn serve(listener: Fd, idle: Duration, ready: impl FnOnce()) -> Result<(), Failure> {
     let (Some(tables), Some(connections), Some(buffers)) =
         (TABLES.take(), PLACES.take(), BUFFERS.take())
     else {
@@ -69,6 +69,7 @@ pub(crate) fn serve(listener: Fd, idle: Duration) -> Result<(), Failure> {
         buffers,
         idle,
     };
+    ready();
     loop {
         server.reactor.wait(None)?;
         while let Some(event) = server.reactor.next() {
