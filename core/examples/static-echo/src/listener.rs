@@ -34,8 +34,7 @@ pub(crate) fn open(port: u16) -> Result<(Fd, Option<u16>), Failure> {
 }
 
 /// Prints the port that the kernel chose, once everything is in place.
-pub(crate) fn tell(port: Option<u16>) {
-    let Some(port) = port else { return };
+pub(crate) fn tell(port: u16) {
     const NAME: &[u8; 23] = b"listening on 127.0.0.1:";
     let (mut digits, mut rest) = (*b"00000\n", port);
     for digit in digits.iter_mut().rev().skip(1) {

@@ -54,7 +54,11 @@ fn main(arguments: Arguments) -> i32 {
 fn serve(arguments: Arguments) -> Result<(), Failure> {
     let options = Options::parse(arguments)?;
     let (listener, port) = listener::open(options.port)?;
-    let ready = || listener::tell(port);
+    let ready = || {
+        if let Some(port) = port {
+            listener::tell(port);
+        }
+    };
     match options.model {
         Model::Reactor => reactor::serve(listener, options.idle, ready),
         Model::Proactor => proactor::serve(listener, options.idle, ready),
