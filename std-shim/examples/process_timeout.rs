@@ -1,9 +1,16 @@
-//! A child that does not end is ended: `cargo run --example process_timeout`.
+//! A child that does not end is ended.
 //!
 //! The shell ignores SIGTERM. When its time is over the program is told, SIGTERM is sent, and SIGKILL a little later: both
 //! through a pidfd, so that they reach nobody else.
 //!
-//! Prints `ready`, `its time is over`, `ended by signal 9, in time: false`.
+//! Prints:
+//!
+//! ```text
+//! ready
+//! its time is over
+//! ended by signal 9, in time: false
+//! ```
+#![forbid(unsafe_code)]
 
 use std::time::Duration;
 

@@ -54,7 +54,7 @@ impl<B: Backend> fmt::Debug for Reactor<B> {
 }
 
 /// A backend that a [`Loop`](crate::Loop) can be made over.
-pub trait LoopBackend: Backend + private::Sealed {
+pub trait LoopBackend: Backend + private::Sealed + 'static {
     /// The socket calls of the net layer.
     #[doc(hidden)]
     type Calls: SocketCalls;

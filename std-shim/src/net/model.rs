@@ -18,7 +18,7 @@ use crate::model::Model;
 /// A model that streams and listeners run on: every one. Sealed, as [`Model`] is.
 ///
 /// Application code is generic over it: see the [module](super).
-pub trait Net: Model {
+pub trait Net: Model + 'static {
     /// The socket calls of the backend.
     #[doc(hidden)]
     type Calls: SocketCalls<Socket = Self::Socket>;

@@ -30,7 +30,7 @@ pub(super) const CHUNK: usize = 64 * 1024;
 const READ_BUFFER: usize = 16 * 1024;
 
 /// A model that can start processes: epoll's and io_uring's. The fakes' have none. Sealed: models are this crate's.
-pub trait Spawn: Model {
+pub trait Spawn: Model + 'static {
     /// Holds the program's end of a pipe.
     #[doc(hidden)]
     fn hold<S>(event_loop: &mut Loop<Self, S>, fd: Fd) -> io::Result<Self::Pipe>;
