@@ -116,6 +116,32 @@ fn client<M: Net>(
     Ok(())
 }
 
+/// Bob comes once Ann is there, which the room says.
+fn bob<M: Net>(
+    event_loop: &mut Chatting<M>,
+    address: std::net::SocketAddr,
+    listener: Listener,
+) -> Result<(), BoxError> {
+    if event_loop.state.values().all(Option::is_none) {
+        event_loop.defer(move |event_loop| bob(event_loop, address, listener));
+        return Ok(());
+    }
+    client(
+        event_loop,
+        address,
+        "Bob",
+        move |event_loop, stream, text| {
+            if text == "Ann has gone" {
+                listener.close(event_loop)?;
+                stream.end(event_loop)?;
+            } else {
+                stream.write_message(event_loop, b"hello Ann")?;
+            }
+            Ok(())
+        },
+    )
+}
+
 fn demonstrate<M: Net>(mut event_loop: Chatting<M>) -> Result<(), BoxError> {
     let listener = Listener::tcp(&mut event_loop, "127.0.0.1:0").start(enter)?;
     let Address::Internet(address) = listener.local_address(&mut event_loop)? else {
@@ -134,31 +160,6 @@ fn demonstrate<M: Net>(mut event_loop: Chatting<M>) -> Result<(), BoxError> {
             Ok(())
         },
     )?;
-    // Bob comes once Ann is there, which the room says.
-    fn bob<M: Net>(
-        event_loop: &mut Chatting<M>,
-        address: std::net::SocketAddr,
-        listener: Listener,
-    ) -> Result<(), BoxError> {
-        if event_loop.state.values().all(Option::is_none) {
-            event_loop.defer(move |event_loop| bob(event_loop, address, listener));
-            return Ok(());
-        }
-        client(
-            event_loop,
-            address,
-            "Bob",
-            move |event_loop, stream, text| {
-                if text == "Ann has gone" {
-                    listener.close(event_loop)?;
-                    stream.end(event_loop)?;
-                } else {
-                    stream.write_message(event_loop, b"hello Ann")?;
-                }
-                Ok(())
-            },
-        )
-    }
     bob(&mut event_loop, address, listener)?;
     event_loop.run()?;
     Ok(())

@@ -142,7 +142,7 @@ fn demonstrate<M: Net>(mut event_loop: Proxying<M>) -> Result<(), BoxError> {
             listener.close(event_loop)?;
             let stream = Stream::over(event_loop, socket)
                 .on_data(|event_loop: &mut Proxying<M>, _, bytes| {
-                    event_loop.state.received += bytes.len()
+                    event_loop.state.received += bytes.len();
                 })
                 .on_eof(|event_loop, stream| stream.end(event_loop))
                 .start()?;
