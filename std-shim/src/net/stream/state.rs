@@ -473,7 +473,8 @@ impl State {
                 return Some(step);
             }
             let is_told = !self.is_unread || window.bytes().is_empty();
-            if self.failure.is_none() && self.read == ReadSide::EofDue && is_told {
+            let is_due = self.read == ReadSide::EofDue && !self.holds_back();
+            if self.failure.is_none() && is_due && is_told {
                 if let Some(step) = self.last_message(window) {
                     return Some(step);
                 }
@@ -554,13 +555,12 @@ impl State {
         if self.ending == Ending::Over {
             return false;
         }
-        let can_read = self.ending == Ending::Not && !self.holds_back() && self.is_unread;
-        let eof = self.ending == Ending::Not && self.read == ReadSide::EofDue && !self.is_unread;
+        let has_come = self.is_unread || self.read == ReadSide::EofDue;
+        let can_tell = has_come && self.ending == Ending::Not && !self.holds_back();
         let both = self.read == ReadSide::Ended && self.write == WriteSide::Ended;
         self.is_dead()
             || self.drain_due
-            || can_read
-            || eof
+            || can_tell
             || self.failure.is_some()
             || match self.ending {
                 Ending::Drained | Ending::Detach => self.output.pending() == 0,

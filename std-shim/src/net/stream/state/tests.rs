@@ -103,7 +103,10 @@ impl World {
                     assert!(std::mem::take(&mut self.is_owed_drain) && !state.is_blocked());
                 }
                 Step::Eof => {
-                    assert!(!std::mem::replace(&mut self.has_eof, true), "once");
+                    assert!(
+                        !was_held && !std::mem::replace(&mut self.has_eof, true),
+                        "once"
+                    );
                 }
                 Step::Failed(_) => {
                     assert!(!std::mem::replace(&mut self.has_failed, true), "once");
