@@ -80,7 +80,7 @@ impl<M: Net, S> Loop<M, S> {
         let Some(entry) = self.net.streams.get_mut(id) else {
             return told;
         };
-        entry.state.keep(window);
+        entry.state.keep(window, &mut self.net.spares);
         entry.is_attended = was_attended;
         if is_detaching && let Some(detached) = self.detach_stream(id) {
             return detached;

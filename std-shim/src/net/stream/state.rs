@@ -343,21 +343,19 @@ impl State {
     }
 
     /// Keeps what was not told of.
-    pub(crate) fn keep(&mut self, mut window: Window<'_>) {
+    pub(crate) fn keep(&mut self, mut window: Window<'_>, spares: &mut Spares) {
         if self.is_dead() {
             return;
         }
-        if window.kept.is_empty() {
+        if window.bytes().is_empty() {
+            self.is_unread = false;
+            spares.keep(window.kept); // an idle stream holds no memory
+        } else if window.kept.is_empty() {
+            self.input = spares.take();
             self.input.extend_from_slice(window.bytes());
         } else {
             window.kept.drain(..window.at);
-            if !window.kept.is_empty() {
-                self.input = window.kept;
-            }
-        }
-        if self.input.is_empty() {
-            self.is_unread = false;
-            self.input = Vec::new(); // an idle stream holds no memory
+            self.input = window.kept;
         }
     }
 

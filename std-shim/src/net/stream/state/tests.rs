@@ -119,7 +119,7 @@ impl World {
                 }
             }
         }
-        state.keep(window);
+        state.keep(window, &mut Spares::default());
         self.check_told();
     }
 }
