@@ -5,6 +5,7 @@ use linux_event::LoopError;
 use linux_event::core::errno::Errno;
 use linux_event::net::{Address, ListenError, Listener, Socket, Stream};
 use linux_event_tests::both::{LoopOf, turn};
+use linux_event_tests::libc_calls;
 use linux_event_tests::net::{NetWorld, connect, finish, put, settle, take, until};
 
 const HERE: &str = "127.0.0.1:0";
@@ -313,6 +314,21 @@ linux_event_tests::net! {
         let peer = connect::<W, _>(&mut event_loop, &Address::Unix(path.clone()));
         until::<W, _>(&mut event_loop, |event_loop| accepted::<W>(event_loop) == 1);
         end::<W>(event_loop, listener, vec![peer]);
+    }
+
+    fn l1_a_path_goes_with_its_loop_and_stays_when_a_forked_child_drops_it<W>() {
+        if W::IS_VIRTUAL {
+            return; // its paths are in the loop
+        }
+        let mut event_loop = Some(server::<W>());
+        let path = W::socket_path();
+        if let Some(event_loop) = &mut event_loop {
+            Listener::unix(event_loop, &path).start(keep::<W>).expect("a path");
+        }
+        let child = libc_calls::in_forked_child(|| drop(event_loop.take()));
+        assert!(child.success() && path.exists());
+        drop(event_loop.take());
+        assert!(!path.exists());
     }
 
     fn listen_07_closing_twice_is_refused_and_does_nothing<W>() {

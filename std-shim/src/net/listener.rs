@@ -19,13 +19,13 @@ use std::path::{Path, PathBuf};
 
 use linux_event_core::errno::Errno;
 use linux_event_core::error::Error as LoopError;
-use linux_event_core::sys::SocketKind;
+use linux_event_core::sys::{Kernel, Linux, SocketKind};
 
 use super::address::Address;
 use super::drive::Owner;
 use super::model::Net;
 use super::socket::{IntoSocket, Socket, os_error};
-use super::sockets::SocketCalls;
+use super::sockets::{KernelSockets, SocketCalls};
 use super::table::Id;
 use crate::error::{BoxError, Error, Outcome};
 use crate::event_loop::Loop;
@@ -140,7 +140,7 @@ pub(crate) struct ListenerEntry<M: Model, S> {
     /// The turn that was looked at last, and how many were told of in it.
     turn: (u64, u32),
     /// The path to take away in the end.
-    path: Option<PathBuf>,
+    path: Option<OwnPath>,
     pub(crate) fault: Option<LoopError>,
     pub(crate) is_attended: bool,
 }
@@ -397,12 +397,32 @@ impl<M: Net, S> fmt::Debug for ListenerBuilder<'_, M, S> {
     }
 }
 
+/// A path that was made, and is taken away with its listener: also with the loop, but not by a forked child, whose parent
+/// listens on (G-1).
+#[derive(Debug)]
+struct OwnPath {
+    path: PathBuf,
+    /// The process that made it; `None` of a fake's, whose paths go with it.
+    process: Option<u64>,
+}
+
+impl Drop for OwnPath {
+    fn drop(&mut self) {
+        if self
+            .process
+            .is_some_and(|process| Linux.is_process(process))
+        {
+            let _ = KernelSockets.unlink_socket(Address::path_bytes(&self.path));
+        }
+    }
+}
+
 /// A socket that listens, and the path to take away in the end.
 fn listen<M: Net>(
     calls: &mut M::Calls,
     place: Place<M>,
     options: Options,
-) -> Result<(M::Socket, Option<PathBuf>), Error> {
+) -> Result<(M::Socket, Option<OwnPath>), Error> {
     let v4 = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
     let v6 = |port| SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
     match place {
@@ -432,7 +452,11 @@ fn listen<M: Net>(
                     .map_err(|errno| os_error("unlink", errno))?;
             }
             let socket = listen_at::<M>(calls, &Address::Unix(path.clone()), options)?;
-            Ok((socket, options.unlink_on_close.then_some(path)))
+            let own = options.unlink_on_close.then(|| OwnPath {
+                path,
+                process: M::Calls::OF_KERNEL.then(|| Linux.process_epoch()),
+            });
+            Ok((socket, own))
         }
         Place::Adopted(socket) => {
             let socket = socket.map_err(|errno| os_error("ioctl", errno))?.0;
@@ -657,9 +681,13 @@ impl<M: Net, S> Loop<M, S> {
 
     fn forget_listener(&mut self, id: Id) {
         if let Some(entry) = self.net.listeners.remove(id)
-            && let Some(path) = entry.path
+            && let Some(own) = entry.path
+            && own.process.is_none()
         {
-            let _ = self.model.calls().unlink_socket(Address::path_bytes(&path));
+            let _ = self
+                .model
+                .calls()
+                .unlink_socket(Address::path_bytes(&own.path));
         }
     }
 

@@ -31,6 +31,8 @@ use crate::fd::{IntoOwnedFd, from_std};
 pub trait SocketCalls {
     /// A descriptor, owned: dropping it closes it.
     type Socket: AsRawFd + Debug;
+    /// Whether it is a kernel that is asked, and paths are real.
+    const OF_KERNEL: bool;
 
     /// A socket, close-on-exec, in non-blocking mode or not.
     fn open(
@@ -97,6 +99,7 @@ fn set_mode(socket: OwnedFd, on: bool) -> Result<OwnedFd, Errno> {
 
 impl SocketCalls for KernelSockets {
     type Socket = Fd;
+    const OF_KERNEL: bool = true;
 
     fn open(&mut self, domain: Domain, kind: SocketKind, non_blocking: bool) -> Result<Fd, Errno> {
         let socket = Linux.socket(domain, kind)?;
@@ -214,6 +217,7 @@ impl From<&Address> for Name {
 
 impl SocketCalls for Fake {
     type Socket = FakeOwned;
+    const OF_KERNEL: bool = false;
 
     fn open(
         &mut self,
