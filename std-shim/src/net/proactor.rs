@@ -6,6 +6,8 @@
 //!
 //! **Invariants.** *INV-NET-PROACTOR-1*: `reading` is the receive or accept that has not settled. *INV-NET-PROACTOR-2*: a lease is
 //! given back before the turn goes on: so a receive that ended for want of buffers (ENOBUFS) finds some when it begins again.
+//! *INV-NET-PROACTOR-3*: on a file in `unclosed`, for whose closing there was no room, an operation is under way whose end was
+//! asked for: when that has settled there is.
 //!
 //! **Why this shape.** The kernel chooses a buffer when bytes are there: ten thousand connections that are silent hold none.
 
@@ -52,6 +54,8 @@ pub struct ProactorShared {
     group: Buffers,
     /// The kernel has no multishot accept.
     accepts_once: bool,
+    /// INV-NET-PROACTOR-3.
+    unclosed: Vec<File>,
 }
 
 /// The buffers that receives fill.
@@ -72,6 +76,9 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         tag: OpTag,
         completion: Completion<B>,
     ) -> Result<(), BoxError> {
+        for file in std::mem::take(&mut self.net.shared.unclosed) {
+            self.close_file(file);
+        }
         match (tag.owner, tag.role) {
             (Owner::Stream(id), Role::Send) => self.stream_sent(id, completion),
             (Owner::Stream(id), _) => self.stream_received(id, completion),
@@ -85,6 +92,23 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
                 Ok(())
             }
             (Owner::Connector(_), _) => Ok(()),
+        }
+    }
+
+    /// Cancels what is under way on a file, and closes it when that has settled (P-15).
+    fn close_file(&mut self, file: File) {
+        match self.model.core.close(file, ()) {
+            Ok(op) => {
+                self.model.core.detach(op);
+            }
+            Err(Error::Full { .. }) => {
+                // Dropped, what is given back is closed.
+                if let Err(Error::Busy) = self.model.core.release(file).map(drop) {
+                    self.model.core.cancel_on(file);
+                    self.net.shared.unclosed.push(file);
+                }
+            }
+            Err(_) => {} // it is gone, or its parent's
         }
     }
 
@@ -348,11 +372,8 @@ impl<B: ProactorBackend> Net for Proactor<B> {
     }
 
     fn close_io<S>(event_loop: &mut Loop<Self, S>, io: ProactorIo) {
-        // Cancels what is under way, and closes when that has settled (P-15).
-        if let Some(file) = io.file
-            && let Ok(op) = event_loop.model.core.close(file, ())
-        {
-            event_loop.model.core.detach(op);
+        if let Some(file) = io.file {
+            event_loop.close_file(file);
         }
     }
 

@@ -1,6 +1,8 @@
 //! Several addresses, and what may come of each; ends at every stage.
 #![forbid(unsafe_code)]
 
+use linux_event_tests::LONG;
+
 use super::*;
 
 linux_event_tests::net! {
@@ -19,6 +21,40 @@ linux_event_tests::net! {
         assert_eq!(socket.peer(&mut event_loop).expect("connected"), address.into());
         drop(socket);
         end::<W>(event_loop, &[listener]);
+    }
+
+    fn k1_an_address_of_a_family_that_does_not_answer_makes_way_for_the_other<W>() {
+        let mut event_loop = client::<W>();
+        let (listener, address) = server::<W>(&mut event_loop, "127.0.0.1:0");
+        // Whether there is IPv6 here or not, nobody listens.
+        let [one, other] = ["[::1]:1", "[::1]:2"].map(|text| text.parse().expect("an address"));
+        Connector::to(&mut event_loop, "three:1")
+            .resolver(to(&[one, other, address]))
+            .attempt_delay(Duration::from_secs(1_000_000))
+            .timeout(Duration::from_secs(2_000_000))
+            .start(note::<W>)
+            .expect("room");
+        let socket = outcome::<W>(&mut event_loop).expect("the other family's turn is the second");
+        assert_eq!(socket.peer(&mut event_loop).expect("connected"), address.into());
+        drop(socket);
+        end::<W>(event_loop, &[listener]);
+    }
+
+    fn k1_without_room_for_a_timer_nothing_begins<W>() {
+        let mut event_loop = client::<W>();
+        let mut timers = Vec::new();
+        while let Ok(timer) = event_loop.after(LONG, |_| ()) {
+            timers.push(timer);
+        }
+        for target in [Target::from(([127, 0, 0, 1], 1)), Target::from("somewhere:1")] {
+            let refused = Connector::to(&mut event_loop, target).start(note::<W>).unwrap_err();
+            assert!(matches!(refused, linux_event::Error::Loop(LoopError::Full { .. })), "{refused}");
+        }
+        for timer in timers {
+            assert!(event_loop.cancel(timer));
+        }
+        assert!(!event_loop.is_live());
+        end::<W>(event_loop, &[]);
     }
 
     fn k1_an_address_that_stalls_is_overtaken_and_closed<W>() {
@@ -287,4 +323,28 @@ linux_event_tests::net! {
         W::hang_up(&mut event_loop, second);
         end::<W>(event_loop, &[]);
     }
+}
+
+#[test]
+fn p15_a_loser_is_closed_also_where_there_is_no_room_for_the_operation() {
+    type W = linux_event_tests::proactor::OnFake;
+    let mut event_loop = client::<W>();
+    let (stalled, filler) = W::stalled(&mut event_loop, "127.0.0.1:0".parse().unwrap());
+    let slow = W::address(&mut event_loop, &stalled);
+    let slow = slow.internet().expect("TCP");
+    let connectors = [(); 2].map(|()| {
+        let connector = Connector::to(&mut event_loop, slow).start(note::<W>);
+        connector.expect("room")
+    });
+    settle::<W, _>(&mut event_loop);
+    assert_eq!(event_loop.file_count(), 2);
+    while event_loop.nop(|_, _| ()).is_ok() {}
+    for connector in connectors {
+        assert!(connector.cancel(&mut event_loop));
+    }
+    until::<W, _>(&mut event_loop, |event_loop| !event_loop.is_live());
+    assert_eq!(event_loop.file_count(), 0, "the losers are closed");
+    drop(stalled);
+    W::hang_up(&mut event_loop, filler);
+    end::<W>(event_loop, &[]);
 }
