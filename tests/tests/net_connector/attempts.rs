@@ -164,6 +164,33 @@ linux_event_tests::net! {
         end::<W>(event_loop, &[]);
     }
 
+    fn k1_while_another_is_under_way_descriptors_are_waited_for<W>() {
+        let mut event_loop = client::<W>();
+        let (stalled, filler) = W::stalled(&mut event_loop, "127.0.0.1:0".parse().unwrap());
+        let slow = W::address(&mut event_loop, &stalled).internet().expect("TCP");
+        let listening = W::listening(&mut event_loop);
+        let address = W::address(&mut event_loop, &listening).internet().expect("TCP");
+        let delay = Duration::from_millis(20);
+        drop(event_loop.waker().expect("one for the answer"));
+        W::limit_descriptors(&mut event_loop, Some(1));
+        Connector::to(&mut event_loop, "two:1")
+            .resolver(to(&[slow, address]))
+            .attempt_delay(delay)
+            .start(note::<W>)
+            .expect("room");
+        event_loop.run_for(3 * delay).expect("turns");
+        assert!(event_loop.state.outcomes.is_empty(), "it still has the first one");
+        W::limit_descriptors(&mut event_loop, None);
+        while event_loop.state.outcomes.is_empty() {
+            event_loop.run_once(Some(Duration::from_secs(5))).expect("a turn");
+        }
+        let socket = outcome::<W>(&mut event_loop).expect("the second one listens");
+        assert_eq!(socket.peer(&mut event_loop).expect("connected"), address.into());
+        drop((socket, listening, stalled));
+        W::hang_up(&mut event_loop, filler);
+        end::<W>(event_loop, &[]);
+    }
+
     fn k1_the_local_address_is_the_one_asked_for_or_it_fails<W>() {
         let mut event_loop = client::<W>();
         let (listener, address) = server::<W>(&mut event_loop, "0.0.0.0:0");

@@ -198,8 +198,14 @@ impl<M: Net, S> Loop<M, S> {
                 self.connect_attempt(id, number, attempt);
             }
             Err((call, errno)) => {
+                let now = self.model.read_clock();
                 if let Some(entry) = self.net.connectors.get_mut(id) {
-                    entry.race.failed(number, call, errno);
+                    match errno {
+                        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => {
+                            entry.race.starved(number, call, errno, now);
+                        }
+                        _ => entry.race.failed(number, call, errno),
+                    }
                 }
             }
         }

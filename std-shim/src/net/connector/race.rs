@@ -5,7 +5,7 @@
 //!
 //! **Invariants.** *INV-RACE-1*: families alternate, the first address' family first, each in the order that it came in.
 //! *INV-RACE-2*: an attempt begins when none is under way, when one has failed since the last began, or when the last has had its
-//! time; and never while [`ATTEMPTS_MAX`] are under way. *INV-RACE-3*: there is one verdict, and after it nothing begins. From the
+//! time; and never while [`ATTEMPTS_MAX`] are under way, or as many as there are descriptors for. *INV-RACE-3*: there is one verdict, and after it nothing begins. From the
 //! first connection or the deadline on it is settled, whatever is reported later. *INV-RACE-4*: of every address that was tried and
 //! failed before the verdict there is one [`Failure`], in the order of failing.
 //!
@@ -26,6 +26,9 @@ use super::error::{ConnectError, Failure};
 
 /// How many attempts of a connector are under way at a time, at most: a name may have any number of addresses.
 pub(crate) const ATTEMPTS_MAX: usize = 16;
+
+/// How long an attempt that found no descriptor waits at least, whatever the delay.
+const STARVED: Duration = Duration::from_millis(10);
 
 /// What is to be done.
 #[derive(Debug)]
@@ -109,6 +112,20 @@ impl Race {
                 call,
                 errno,
             });
+        }
+    }
+
+    /// An attempt could not begin for want of descriptors or memory, of which those that are under way hold some: its address is
+    /// tried again when one of them has failed, or when it is time for the next. With none under way it has failed.
+    pub(crate) fn starved(&mut self, attempt: u32, call: &'static str, errno: Errno, now: Instant) {
+        if self.under_way.len() == 1 {
+            return self.failed(attempt, call, errno);
+        }
+        if let Some(address) = self.end_attempt(attempt)
+            && let Some(waiting) = &mut self.waiting
+        {
+            waiting.push_front(address);
+            self.next_at = now + self.delay.max(STARVED);
         }
     }
 

@@ -109,6 +109,29 @@ fn k1_a_connection_that_comes_after_the_verdict_does_not_win() {
     assert!(matches!(ends(&mut race, BEGIN + 9 * DELAY), Ok(1)));
 }
 
+#[test]
+fn k1_an_attempt_without_descriptors_waits_for_those_under_way() {
+    let addresses = ["1.1.1.1:1", "2.2.2.2:1", "3.3.3.3:1"].map(address);
+    let mut race = Race::new(BEGIN + 100 * DELAY, Duration::ZERO);
+    race.resolved(Ok(addresses.to_vec()));
+    begins(&mut race, BEGIN);
+    assert_eq!(begins(&mut race, BEGIN), (1, addresses[1].clone()));
+    race.starved(1, "socket", Errno::EMFILE, BEGIN);
+    let later = BEGIN + STARVED;
+    assert_eq!(waits(&mut race, BEGIN), later, "however short the delay");
+    assert_eq!(begins(&mut race, later), (2, addresses[1].clone()));
+    race.starved(2, "socket", Errno::EMFILE, later);
+    race.failed(0, "connect", Errno::ECONNREFUSED);
+    assert_eq!(begins(&mut race, later), (3, addresses[1].clone()), "now");
+    race.starved(3, "socket", Errno::EMFILE, later);
+    assert_eq!(begins(&mut race, later), (4, addresses[2].clone()));
+    race.starved(4, "socket", Errno::ENFILE, later);
+    let failed = ends(&mut race, later).unwrap_err();
+    let failures = failed.failures().iter().map(|failure| failure.errno);
+    let expected = [Errno::ECONNREFUSED, Errno::EMFILE, Errno::ENFILE];
+    assert!(failures.eq(expected), "with none under way it has failed");
+}
+
 /// What an attempt comes to, how long after it began.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
