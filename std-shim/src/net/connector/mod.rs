@@ -140,7 +140,8 @@ impl Connector {
     }
 
     /// Connects over TCP: see [`Target`] for where to. A name's addresses are tried in turn, IPv6 and IPv4 alternating, each
-    /// 250 ms after the last or at once when that failed; the first that answers wins.
+    /// 250 ms after the last or at once when that failed, up to sixteen at a time; the first that answers wins, and the others are
+    /// closed (RFC 8305). While there are no descriptors, what is under way goes on and the next waits.
     #[doc(alias = "happy eyeballs")]
     pub fn to<M: Net, S>(
         event_loop: &mut Loop<M, S>,
