@@ -60,6 +60,7 @@ macro_rules! both {
 /// The peers of whom was accepted.
 type Peers = Vec<Address>;
 
+#[allow(clippy::needless_pass_by_value, reason = "it is what a listener calls")]
 fn note<M: Net>(event_loop: &mut Loop<M, Peers>, _: Listener, socket: Socket<M>) {
     let peer = socket.peer(event_loop).expect("it is connected");
     event_loop.state.push(peer);
