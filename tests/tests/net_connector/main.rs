@@ -4,6 +4,7 @@
 mod acceptance;
 mod attempts;
 mod names;
+mod virtual_time;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
