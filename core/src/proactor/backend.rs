@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::handle::Handle;
 use crate::pid::ExitStatus;
 use crate::reactor;
-use crate::sys::AsRawFd;
+use crate::sys::{AsRawFd, sockaddr};
 
 /// What came of an operation, once.
 #[derive(Debug)]
@@ -256,6 +256,16 @@ pub trait Backend: reactor::Backend {
 
     /// The peer's address of an accept or receive-message that settled, until its slot is used again.
     fn address(&self, token: Handle) -> Option<SocketAddr>;
+
+    /// As [`address`](Self::address), in the kernel's form, which has the names of unix sockets too: the bytes are written to
+    /// `name`; how many count, 0 of a peer without a name. `None` if none was asked for.
+    fn name(&self, token: Handle, name: &mut [u8; sockaddr::UNIX_SIZE_MAX]) -> Option<usize> {
+        let (bytes, len) = sockaddr::encode(self.address(token)?);
+        for (to, from) in name.iter_mut().zip(bytes) {
+            *to = from;
+        }
+        Some(len)
+    }
 
     /// The answer of a statx that settled, until its slot is used again.
     fn stat(&self, token: Handle) -> Option<Stat>;

@@ -37,6 +37,7 @@ use crate::handle::{Handle, Op, ProcessWatch, Subscription, TimerId};
 use crate::pid::ExitStatus;
 use crate::reactor::{self, Other, Pending, Reactor, Stats};
 use crate::signal::SignalSet;
+use crate::sys::sockaddr;
 
 /// A proactor: performs operations, keeps timers, takes signals, wakes and exits, and yields [`Event`]s.
 ///
@@ -850,6 +851,12 @@ where
     /// The peer's address, of an accept or receive-message that completed: until the next [`submit`](Self::submit).
     pub fn address(&self, op: Op) -> Option<SocketAddr> {
         self.base.backend.address(op.handle())
+    }
+
+    /// As [`address`](Self::address), in the kernel's form ([`sockaddr`]), which has the names of unix sockets too: the bytes are
+    /// written to `name`; how many count, 0 of a peer without a name. `None` if the operation asked for none.
+    pub fn name(&self, op: Op, name: &mut [u8; sockaddr::UNIX_SIZE_MAX]) -> Option<usize> {
+        self.base.backend.name(op.handle(), name)
     }
 
     /// The answer of a statx that completed: until the next [`submit`](Self::submit).

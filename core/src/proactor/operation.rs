@@ -312,7 +312,7 @@ pub enum Extra {
     None,
     /// An address, of connect, bind and send-message.
     Address(SocketAddr),
-    /// The buffer holds the path of a unix socket.
+    /// The buffer holds the path of a unix socket; of send-message, the last one.
     UnixPath,
     /// Accept and receive-message: the peer's address is wanted.
     WantAddress,
@@ -763,6 +763,24 @@ pub mod op {
             /// Send: to this address, on a socket that is not connected.
             pub fn to(mut self, address: SocketAddr) -> Self {
                 self.0.request.extra = Extra::Address(address);
+                self
+            }
+
+            /// Send: to the unix socket whose path, at most 107 bytes, is in the last buffer, which is no part of the message:
+            /// see [`connect_unix`] for paths.
+            ///
+            /// ```
+            /// use linux_event_core::proactor::{Vectors, op};
+            /// # fn example(socket: linux_event_core::handle::File) {
+            /// let mut buffers: Vectors<&'static mut [u8]> = Vectors::new();
+            /// buffers.push(Box::leak(Box::new(*b"hello"))).unwrap();
+            /// buffers.push(Box::leak(Box::new(*b"/run/socket"))).unwrap();
+            /// let send = op::send_message(socket, buffers).to_path();
+            /// # let _ = send;
+            /// # }
+            /// ```
+            pub fn to_path(mut self) -> Self {
+                self.0.request.extra = Extra::UnixPath;
                 self
             }
         }

@@ -18,6 +18,7 @@
 
 #![allow(unsafe_code)]
 
+mod datagram;
 pub mod fd;
 mod kernel;
 mod linux;
@@ -30,6 +31,7 @@ mod socket;
 pub mod uapi;
 pub mod vdso;
 
+pub use datagram::Datagrams;
 pub use fd::{AsRawFd, BorrowedFd, Fd, RawFd};
 pub use kernel::{ExitInfo, Kernel, MaskChange, SignalRecord};
 pub use linux::Linux;

@@ -22,11 +22,17 @@ const LENGTH_MAX: usize = 65_507;
 /// Bytes that wait for a reader at most: `net.core.rmem_default`. What comes then is dropped.
 const RECEIVE_BUFFER: usize = 212_992;
 
+/// The largest datagram of a unix socket: `net.core.wmem_default`, less what the kernel keeps for itself.
+const UNIX_LENGTH_MAX: usize = 212_960;
+/// Messages that a unix socket's queue has room for: one more than `net.unix.max_dgram_qlen`, which is 10.
+const UNIX_QUEUE: usize = 11;
+
 /// A message, and who sent it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Message {
     pub(super) bytes: Vec<u8>,
-    pub(super) from: Option<SocketAddr>,
+    /// `None` of a unix socket without a name.
+    pub(super) from: Option<Name>,
 }
 
 #[derive(Debug)]
@@ -57,7 +63,7 @@ impl Datagram {
         }
     }
 
-    pub(super) fn state(&self) -> u32 {
+    fn state(&self) -> u32 {
         let mut state = OUT;
         if !self.queue.is_empty() {
             state |= IN;
@@ -169,15 +175,24 @@ impl Machine {
         let is_connected = to.is_none();
         let to = to.cloned().or(datagram.remote.clone()).ok_or(unnamed)?;
         check_family(domain, &to)?;
-        if bytes.len() > LENGTH_MAX {
+        let length_max = match domain {
+            Domain::Unix => UNIX_LENGTH_MAX,
+            Domain::V4 | Domain::V6 => LENGTH_MAX,
+        };
+        if bytes.len() > length_max {
             return Err(Errno::EMSGSIZE);
         }
         self.autobind(file)?;
         let from = self.datagram_mut(file).and_then(|sender| sender.local);
-        let from = from.map(|from| on_the_way(from, &to));
+        let from = match from {
+            Some(from) => Some(Name::Internet(on_the_way(from, &to))),
+            None => self.network.path_of(file).map(Name::Path),
+        };
         let found = self.network.find(SocketKind::Datagram, &to);
         let receiver = match found {
-            Ok(receiver) if self.takes_from(receiver, from) => receiver,
+            Ok(receiver) if self.takes_from(receiver, file, from.as_ref()) => receiver,
+            // One that is connected hears from its peer only (`unix_dgram_sendmsg`).
+            Ok(_) if domain == Domain::Unix => return Err(Errno::EPERM),
             Err(errno) if domain == Domain::Unix => return Err(errno),
             Ok(_) | Err(_) => {
                 // The message comes back as an ICMP error, which the next call learns of.
@@ -191,7 +206,10 @@ impl Machine {
         let Some(datagram) = self.datagram_mut(receiver) else {
             return Err(Errno::EPROTOTYPE);
         };
-        let has_room = datagram.waiting + bytes.len() <= RECEIVE_BUFFER;
+        let has_room = match domain {
+            Domain::Unix => datagram.queue.len() < UNIX_QUEUE,
+            Domain::V4 | Domain::V6 => datagram.waiting + bytes.len() <= RECEIVE_BUFFER,
+        };
         if has_room && !datagram.read_closed {
             datagram.waiting += bytes.len();
             let bytes = bytes.to_vec();
@@ -204,12 +222,14 @@ impl Machine {
     }
 
     /// Whether a socket hears of messages from `from`: one with a peer hears from that only.
-    fn takes_from(&mut self, receiver: FileId, from: Option<SocketAddr>) -> bool {
-        match self.datagram_mut(receiver) {
-            Some(datagram) => match &datagram.remote {
-                Some(Name::Internet(peer)) => Some(*peer) == from,
-                Some(Name::Path(_)) | None => true,
-            },
+    fn takes_from(&mut self, receiver: FileId, sender: FileId, from: Option<&Name>) -> bool {
+        let Some(datagram) = self.datagram_mut(receiver) else {
+            return true;
+        };
+        match datagram.remote.clone() {
+            Some(peer @ Name::Internet(_)) => Some(&peer) == from,
+            // A path is looked up when it is connected to; who has it since is another.
+            Some(peer) => self.network.find(SocketKind::Datagram, &peer) == Ok(sender),
             None => true,
         }
     }
@@ -220,9 +240,54 @@ impl Machine {
             .ok_or(Errno::ENOTSOCK)?
             .receive(peeks)?;
         if !peeks {
-            self.notices.push(Notice::Room(file));
+            self.made_room(file);
         }
         Ok(message)
+    }
+
+    /// A datagram socket has room, or is gone: who waits for that may try again.
+    pub(super) fn made_room(&mut self, file: FileId) {
+        self.notices.push(Notice::Room(file));
+        for sender in self.connected_to(file) {
+            self.notices.push(Notice::Changed(sender, OUT));
+        }
+    }
+
+    /// The unix sockets that are connected to `file`.
+    fn connected_to(&self, file: FileId) -> Vec<FileId> {
+        let Some(path) = self.network.path_of(file) else {
+            return Vec::new();
+        };
+        let path = Some(Name::Path(path));
+        let is_sender = |object: &Object| match object {
+            Object::Datagram(datagram) => datagram.remote == path,
+            _ => false,
+        };
+        self.files_where(is_sender)
+    }
+
+    /// Whether a socket could send: one that is connected to a unix socket can't while that one's queue is full.
+    pub(super) fn datagram_state(&self, datagram: &Datagram) -> u32 {
+        let state = datagram.state();
+        if let Some(path @ Name::Path(_)) = &datagram.remote
+            && let Ok(receiver) = self.network.find(SocketKind::Datagram, path)
+            && let Some(Object::Datagram(receiver)) = self.object(receiver)
+            && receiver.queue.len() >= UNIX_QUEUE
+        {
+            return state & !OUT;
+        }
+        state
+    }
+
+    /// The unix socket that messages of `file` go to.
+    pub(super) fn unix_receiver(&self, file: FileId, to: Option<&Name>) -> Option<FileId> {
+        let Some(Object::Datagram(datagram)) = self.object(file) else {
+            return None;
+        };
+        let to = to.or(datagram.remote.as_ref())?;
+        matches!(to, Name::Path(_))
+            .then(|| self.network.find(SocketKind::Datagram, to).ok())
+            .flatten()
     }
 
     pub(super) fn shutdown_datagram(

@@ -144,6 +144,11 @@ impl Machine {
         self.files.get(&file).map(|open| &open.object)
     }
 
+    pub(super) fn files_where(&self, holds: impl Fn(&Object) -> bool) -> Vec<FileId> {
+        let found = self.files.iter().filter(|(_, open)| holds(&open.object));
+        found.map(|(&file, _)| file).collect()
+    }
+
     pub(super) fn object_mut(&mut self, file: FileId) -> Option<&mut Object> {
         self.files.get_mut(&file).map(|open| &mut open.object)
     }
@@ -181,7 +186,7 @@ impl Machine {
             Object::Socket(socket) => socket.state(),
             Object::Unconnected(unconnected) => unconnected.state(),
             Object::Listener(listener) => listener.state(),
-            Object::Datagram(datagram) => datagram.state(),
+            Object::Datagram(datagram) => self.datagram_state(datagram),
             Object::Counter(count) => {
                 let readable = if *count > 0 { IN } else { 0 };
                 let writable = if *count < u64::MAX - 1 { OUT } else { 0 };
@@ -343,7 +348,11 @@ impl Machine {
                 }
             }
             Object::Socket(socket) => self.hang_up(file, socket),
-            Object::Unconnected(_) | Object::Datagram(_) => self.network.unbind(file),
+            Object::Unconnected(_) => self.network.unbind(file),
+            Object::Datagram(_) => {
+                self.made_room(file); // who waits for that learns that nobody is there
+                self.network.unbind(file);
+            }
             Object::Listener(listener) => self.stop_listening(file, listener),
             Object::Regular(regular) => self.disk.forget(regular.inode),
             _ => {}
@@ -386,7 +395,7 @@ impl Machine {
             }
             Object::Datagram(datagram) => {
                 let message = datagram.receive(false)?.bytes;
-                self.notices.push(Notice::Room(file));
+                self.made_room(file);
                 let count = message.len().min(buffer.len());
                 buffer[..count].copy_from_slice(&message[..count]);
                 Ok(count)

@@ -161,7 +161,24 @@ impl Fake {
         let file = self.machine.file(fd.as_raw_fd())?;
         let message = self.machine.receive_datagram(file, false)?;
         self.hear();
-        Ok((message.bytes, message.from))
+        let from = match message.from {
+            Some(Name::Internet(address)) => Some(address),
+            _ => None,
+        };
+        Ok((message.bytes, from))
+    }
+
+    /// As [`receive_from`](Self::receive_from), with the names of unix sockets too: an empty path of one that has none.
+    ///
+    /// # Errors
+    /// As [`receive_from`](Self::receive_from).
+    pub fn receive_named(&mut self, fd: impl AsRawFd) -> Result<(Vec<u8>, Name), Errno> {
+        self.settle();
+        let file = self.machine.file(fd.as_raw_fd())?;
+        let message = self.machine.receive_datagram(file, false)?;
+        self.hear();
+        let from = message.from.unwrap_or(Name::Path(Vec::new()));
+        Ok((message.bytes, from))
     }
 
     /// The address that a socket has; `None` if it has none, or a path (`getsockname(2)`).
@@ -228,6 +245,9 @@ impl Fake {
         let file = self.machine.file(fd.as_raw_fd())?;
         match (self.machine.addresses(file)?.1, self.machine.object(file)) {
             (Some(remote), _) => Ok(Name::Internet(remote)),
+            (None, Some(Object::Datagram(datagram))) => {
+                datagram.remote.clone().ok_or(Errno::ENOTCONN)
+            }
             (None, Some(Object::Socket(socket))) => Ok(Name::Path(
                 self.machine
                     .network

@@ -78,6 +78,12 @@ impl From<SocketAddr> for Address {
     }
 }
 
+impl From<&Self> for Address {
+    fn from(address: &Self) -> Self {
+        address.clone()
+    }
+}
+
 impl From<&Path> for Address {
     fn from(path: &Path) -> Self {
         Self::Unix(path.to_owned())

@@ -17,6 +17,7 @@ use linux_event_core::handle::TimerId;
 
 use super::connector::ConnectorEntry;
 use super::connector::resolve::{Answers, System};
+use super::datagram::DatagramEntry;
 use super::listener::ListenerEntry;
 use super::model::Net;
 use super::stream::StreamEntry;
@@ -38,6 +39,8 @@ pub enum Owner {
     Connector(Id),
     /// An attempt of a connector's, by its number.
     Attempt(Id, u32),
+    /// A datagram socket's.
+    Datagram(Id),
 }
 
 /// What an operation is for.
@@ -61,6 +64,7 @@ pub(crate) struct NetTables<M: Model, S> {
     pub(crate) streams: Table<StreamEntry<M, S>>,
     pub(crate) listeners: Table<ListenerEntry<M, S>>,
     pub(crate) connectors: Table<ConnectorEntry<M, S>>,
+    pub(crate) datagrams: Table<DatagramEntry<M, S>>,
     /// INV-NET-1.
     pub(crate) attention: VecDeque<Owner>,
     pub(crate) spares: Spares,
@@ -80,6 +84,7 @@ impl<M: Model, S> NetTables<M, S> {
             streams: Table::new(),
             listeners: Table::new(),
             connectors: Table::new(),
+            datagrams: Table::new(),
             attention: VecDeque::new(),
             spares: Spares::default(),
             shared: M::NetShared::default(),
@@ -97,6 +102,7 @@ impl<M: Model, S> fmt::Debug for NetTables<M, S> {
             .field("streams", &self.streams.len())
             .field("listeners", &self.listeners.len())
             .field("connectors", &self.connectors.len())
+            .field("datagrams", &self.datagrams.len())
             .finish_non_exhaustive()
     }
 }
@@ -113,6 +119,10 @@ impl<M: Net, S> Loop<M, S> {
                 .map(|entry| &mut entry.is_attended),
             Owner::Connector(id) | Owner::Attempt(id, _) => net
                 .connectors
+                .get_mut(id)
+                .map(|entry| &mut entry.is_attended),
+            Owner::Datagram(id) => net
+                .datagrams
                 .get_mut(id)
                 .map(|entry| &mut entry.is_attended),
         };
@@ -133,6 +143,7 @@ impl<M: Net, S> Loop<M, S> {
                 Owner::Stream(id) => self.attend_stream(id)?,
                 Owner::Listener(id) => self.attend_listener(id)?,
                 Owner::Connector(id) | Owner::Attempt(id, _) => self.attend_connector(id)?,
+                Owner::Datagram(id) => self.attend_datagram(id)?,
             }
             if self.is_stopping() {
                 break;
@@ -146,6 +157,7 @@ impl<M: Net, S> Loop<M, S> {
         match owner {
             Owner::Stream(id) => self.stream_timer(id),
             Owner::Connector(id) => self.connector_timer(id),
+            Owner::Datagram(id) => self.datagram_timer(id),
             Owner::Listener(_) | Owner::Attempt(..) => Ok(()),
         }
     }
@@ -156,6 +168,7 @@ impl<M: Net, S> Loop<M, S> {
             Owner::Stream(id) => self.drop_stream(id),
             Owner::Listener(id) => self.close_listener(id),
             Owner::Connector(id) | Owner::Attempt(id, _) => drop(self.drop_connector(id)),
+            Owner::Datagram(id) => self.drop_datagram(id),
         }
     }
 

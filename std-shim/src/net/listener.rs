@@ -470,7 +470,7 @@ fn listen<M: Net>(
 }
 
 /// Whether the machine has no IPv6, or only IPv6 that takes no IPv4.
-fn is_without_v6(error: &Error) -> bool {
+pub(super) fn is_without_v6(error: &Error) -> bool {
     matches!(
         error.errno(),
         Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL | Errno::ENOPROTOOPT)

@@ -1,6 +1,7 @@
 //! Listen, connect, stream: the same application code over readiness, over completion, and over the fake.
 //!
-//! **What.** [`Listener`] accepts, [`Connector`] connects, [`Stream`] carries bytes or messages, with backpressure. What they are is a handle: `Copy`,
+//! **What.** [`Listener`] accepts, [`Connector`] connects, [`Stream`] carries bytes or messages, with backpressure,
+//! [`Datagram`] packets. What they are is a handle: `Copy`,
 //! checked, kept wherever one likes; what belongs to it is in the loop. A function that is generic over [`Net`] runs on every
 //! model:
 //!
@@ -56,6 +57,7 @@
 
 mod address;
 mod connector;
+mod datagram;
 mod drive;
 mod listener;
 mod model;
@@ -68,6 +70,7 @@ mod table;
 
 pub use address::Address;
 pub use connector::{ConnectError, Connector, ConnectorBuilder, Failure, Question, Target};
+pub use datagram::{Datagram, DatagramBuilder, DatagramError, SendError};
 pub use listener::{Bind, ListenError, Listener, ListenerBuilder};
 pub use model::Net;
 pub use socket::{IntoSocket, Socket};

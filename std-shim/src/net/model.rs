@@ -47,6 +47,9 @@ pub trait Net: Model + 'static {
     /// Accepts as a listener wants.
     #[doc(hidden)]
     fn update_listener<S>(event_loop: &mut Loop<Self, S>, id: Id);
+    /// Sends and receives as a datagram socket wants.
+    #[doc(hidden)]
+    fn update_datagram<S>(event_loop: &mut Loop<Self, S>, id: Id) -> Result<(), BoxError>;
     /// Ends what is under way on a socket, and closes it.
     #[doc(hidden)]
     fn close_io<S>(event_loop: &mut Loop<Self, S>, io: Self::Io);

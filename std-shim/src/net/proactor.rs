@@ -39,12 +39,12 @@ const RECV_BYTES: usize = 8 * 1024;
 #[derive(Debug, Default)]
 pub struct ProactorIo {
     /// `None` once it was let go.
-    file: Option<File>,
+    pub(super) file: Option<File>,
     /// INV-NET-PROACTOR-1.
-    reading: Option<Op>,
+    pub(super) reading: Option<Op>,
     /// Its end was asked for.
-    is_cancelling: bool,
-    is_sending: bool,
+    pub(super) is_cancelling: bool,
+    pub(super) is_sending: bool,
     is_uncounted: bool,
 }
 
@@ -91,6 +91,7 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
                 }
                 Ok(())
             }
+            (Owner::Datagram(id), role) => self.datagram_completed(id, role, completion),
             (Owner::Connector(_), _) => Ok(()),
         }
     }
@@ -369,6 +370,10 @@ impl<B: ProactorBackend> Net for Proactor<B> {
 
     fn update_listener<S>(event_loop: &mut Loop<Self, S>, id: Id) {
         event_loop.update_accepting(id);
+    }
+
+    fn update_datagram<S>(event_loop: &mut Loop<Self, S>, id: Id) -> Result<(), BoxError> {
+        event_loop.drive_packets(id)
     }
 
     fn close_io<S>(event_loop: &mut Loop<Self, S>, io: ProactorIo) {

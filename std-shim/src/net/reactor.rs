@@ -34,10 +34,10 @@ pub(crate) const READ_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct ReactorIo<Socket> {
     /// `None` once it was let go.
-    socket: Option<Socket>,
-    watcher: Option<Watcher>,
+    pub(super) socket: Option<Socket>,
+    pub(super) watcher: Option<Watcher>,
     /// INV-NET-REACTOR-1.
-    interest: Interest,
+    pub(super) interest: Interest,
     is_uncounted: bool,
 }
 
@@ -56,7 +56,7 @@ impl<Socket> Default for ReactorIo<Socket> {
 #[derive(Debug, Default)]
 pub struct ReactorShared {
     /// Where everybody reads to. Taken out while what was read is told.
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
 }
 
 impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
@@ -69,6 +69,7 @@ impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
                 self.attempt_ready(id, index);
                 Ok(())
             }
+            Owner::Datagram(id) => self.datagram_ready(id, ready),
             Owner::Connector(_) => Ok(()),
         }
     }
@@ -204,7 +205,7 @@ impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
     }
 
     /// Has a socket watched for what is wanted.
-    fn watch_as_wanted(
+    pub(super) fn watch_as_wanted(
         &mut self,
         io: &mut Parts,
         wanted: Interest,
@@ -238,7 +239,7 @@ impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
 }
 
 /// What [`ReactorIo`] says of its watcher.
-struct Parts {
+pub(super) struct Parts {
     number: i32,
     watcher: Option<Watcher>,
     interest: Interest,
@@ -246,7 +247,7 @@ struct Parts {
 }
 
 impl<Socket: AsRawFd> ReactorIo<Socket> {
-    fn parts(&self) -> Parts {
+    pub(super) fn parts(&self) -> Parts {
         Parts {
             number: self.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd),
             watcher: self.watcher,
@@ -255,7 +256,7 @@ impl<Socket: AsRawFd> ReactorIo<Socket> {
         }
     }
 
-    const fn set_parts(&mut self, parts: &Parts) {
+    pub(super) const fn set_parts(&mut self, parts: &Parts) {
         self.watcher = parts.watcher;
         self.interest = parts.interest;
     }
@@ -321,6 +322,10 @@ impl<B: LoopBackend> Net for Reactor<B> {
 
     fn update_listener<S>(event_loop: &mut Loop<Self, S>, id: Id) {
         event_loop.update_listener_interest(id);
+    }
+
+    fn update_datagram<S>(event_loop: &mut Loop<Self, S>, id: Id) -> Result<(), BoxError> {
+        event_loop.drive_packets(id)
     }
 
     fn close_io<S>(event_loop: &mut Loop<Self, S>, io: Self::Io) {

@@ -15,7 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use linux_event_core::errno::Errno;
-use linux_event_core::sys::{AsRawFd, Domain, Fd, Linux, SocketKind, Sockets, sockaddr};
+use linux_event_core::sys::{AsRawFd, Datagrams, Domain, Fd, Linux, SocketKind, Sockets, sockaddr};
 
 use super::address::Address;
 use crate::fake::{Fake, FakeOwned, Name};
@@ -61,6 +61,20 @@ pub trait SocketCalls {
     fn recv(&mut self, socket: &Self::Socket, buffer: &mut [u8]) -> Result<usize, Errno>;
     /// Never SIGPIPE (M-4).
     fn send(&mut self, socket: &Self::Socket, bytes: &[u8]) -> Result<usize, Errno>;
+    /// One packet; without an address to the socket's peer. Never SIGPIPE (M-4).
+    fn send_to(
+        &mut self,
+        socket: &Self::Socket,
+        packet: &[u8],
+        to: Option<&Address>,
+    ) -> Result<usize, Errno>;
+    /// One packet: how long it was, which is more than `buffer` has if it was cut, and from whom.
+    fn recv_from(
+        &mut self,
+        socket: &Self::Socket,
+        buffer: &mut [u8],
+    ) -> Result<(usize, Address), Errno>;
+    fn set_broadcast(&mut self, socket: &Self::Socket, on: bool) -> Result<(), Errno>;
     /// Removes the path of a unix socket, if a socket is there; EEXIST if it is something else.
     fn unlink_socket(&mut self, path: &[u8]) -> Result<(), Errno>;
     /// What a name resolves to, and after how long, where that is known without asking anybody.
@@ -186,6 +200,37 @@ impl SocketCalls for KernelSockets {
         Linux.send(socket.borrow(), bytes)
     }
 
+    fn send_to(
+        &mut self,
+        socket: &Fd,
+        packet: &[u8],
+        to: Option<&Address>,
+    ) -> Result<usize, Errno> {
+        match to {
+            None => Linux.send_to(socket.borrow(), packet, &[]),
+            Some(Address::Internet(address)) => {
+                let (name, len) = sockaddr::encode(*address);
+                Linux.send_to(socket.borrow(), packet, &name[..len])
+            }
+            Some(Address::Unix(path)) => {
+                let encoded = sockaddr::encode_unix(Address::path_bytes(path));
+                let (name, len) = encoded.ok_or(Errno::EINVAL)?;
+                Linux.send_to(socket.borrow(), packet, &name[..len])
+            }
+        }
+    }
+
+    fn recv_from(&mut self, socket: &Fd, buffer: &mut [u8]) -> Result<(usize, Address), Errno> {
+        let mut name = [0; sockaddr::UNIX_SIZE_MAX];
+        let (count, len) = Linux.recv_from(socket.borrow(), buffer, &mut name)?;
+        let from = Address::decode(&name[..len]);
+        Ok((count, from.unwrap_or_else(|| Address::from_path_bytes(b""))))
+    }
+
+    fn set_broadcast(&mut self, socket: &Fd, on: bool) -> Result<(), Errno> {
+        Linux.set_broadcast(socket.borrow(), on)
+    }
+
     fn unlink_socket(&mut self, path: &[u8]) -> Result<(), Errno> {
         use std::os::unix::ffi::OsStrExt;
         use std::os::unix::fs::FileTypeExt;
@@ -292,6 +337,33 @@ impl SocketCalls for Fake {
 
     fn send(&mut self, socket: &FakeOwned, bytes: &[u8]) -> Result<usize, Errno> {
         self.write(socket, bytes)
+    }
+
+    fn send_to(
+        &mut self,
+        socket: &FakeOwned,
+        packet: &[u8],
+        to: Option<&Address>,
+    ) -> Result<usize, Errno> {
+        match to {
+            None => self.write(socket, packet),
+            Some(to) => Self::send_to(self, socket, packet, to),
+        }
+    }
+
+    fn recv_from(
+        &mut self,
+        socket: &FakeOwned,
+        buffer: &mut [u8],
+    ) -> Result<(usize, Address), Errno> {
+        let (bytes, from) = self.receive_named(socket)?;
+        let count = bytes.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&bytes[..count]);
+        Ok((bytes.len(), from.into()))
+    }
+
+    fn set_broadcast(&mut self, _socket: &FakeOwned, _on: bool) -> Result<(), Errno> {
+        Ok(()) // there is nobody to broadcast to
     }
 
     fn unlink_socket(&mut self, path: &[u8]) -> Result<(), Errno> {

@@ -35,7 +35,7 @@ use crate::handle::{Handle, Tag};
 use crate::pid::ExitStatus;
 use crate::signalfd::SignalSource;
 use crate::sys::ring::{HARD_LINK, LINK};
-use crate::sys::{Fd, Kernel, Linux, RawFd};
+use crate::sys::{Fd, Kernel, Linux, RawFd, sockaddr};
 use crate::wakeup::Wakeup;
 
 mod arena;
@@ -420,6 +420,12 @@ where
 
     fn address(&self, token: Handle) -> Option<SocketAddr> {
         self.address_of(token)
+    }
+
+    fn name(&self, token: Handle, name: &mut [u8; sockaddr::UNIX_SIZE_MAX]) -> Option<usize> {
+        let (bytes, length) = self.name_of(token)?;
+        name.copy_from_slice(&bytes[..sockaddr::UNIX_SIZE_MAX]);
+        Some(length.min(name.len()))
     }
 
     fn stat(&self, token: Handle) -> Option<Stat> {

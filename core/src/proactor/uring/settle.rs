@@ -294,6 +294,12 @@ where
 
     /// See [`Backend::address`](super::Backend::address).
     pub(super) fn address_of(&self, token: Handle) -> Option<SocketAddr> {
+        let (bytes, length) = self.name_of(token)?;
+        sockaddr::decode(bytes.get(..length)?)
+    }
+
+    /// See [`Backend::name`](super::Backend::name).
+    pub(super) fn name_of(&self, token: Handle) -> Option<([u8; ADDRESS_MAX], usize)> {
         let side = self.arena.side_of(token)?.as_ptr();
         // SAFETY: INV-ARENA-1; the caller asks once the operation has settled. Should the kernel still write there, these
         // are bytes that are copied whole, of which any will do.
@@ -305,7 +311,7 @@ where
             )
         };
         let length = if length == 0 { name_length } else { length };
-        sockaddr::decode(&bytes[..(length as usize).min(ADDRESS_MAX)])
+        Some((bytes, (length as usize).min(ADDRESS_MAX)))
     }
 
     /// See [`Backend::stat`](super::Backend::stat).

@@ -13,7 +13,9 @@ use core::ptr;
 use linux_raw_sys::io_uring as linux;
 use linux_raw_sys::io_uring::io_uring_op as op;
 
-use super::arena::{ADDRESS_MAX, HAS_BUFFER, MAY_NOT_BEGIN, MISSED, Side, TOLD, TRUNCATES, kind};
+use super::arena::{
+    ADDRESS_MAX, HAS_BUFFER, MAY_NOT_BEGIN, MISSED, Side, TOLD, TRUNCATES, UNIX_PATH_MAX, kind,
+};
 use super::sqe::{
     TRANSFER_FLAGS, TRANSFER_MAX, link_flag, message_flags, opcode, settling, truncates, write_name,
 };
@@ -164,13 +166,17 @@ where
         vectored: VectoredRequest<Buf>,
     ) -> Result<(), (Error, Vectors<Buf>)> {
         let VectoredRequest { request, buffers } = vectored;
-        if let Err(error) = self.check_vectored(token, &request, buffers.len()) {
+        if let Err(error) = self.check_vectored(token, &request, &buffers) {
             return Err((error, buffers));
         }
         let index = token.index();
         let fills = request.code.fills();
         let side = self.claim_side(index, token.raw());
         let count = buffers.len();
+        // The last buffer may be a path, which is no part of the message.
+        let has_path = matches!(request.extra, Extra::UnixPath);
+        let moved = count.saturating_sub(usize::from(has_path));
+        let mut path = None;
         let mut buffers = buffers;
         while let Some(buffer) = buffers.pop() {
             let (nth, raw) = (buffers.len(), buffer.into_raw());
@@ -178,7 +184,14 @@ where
                 // SAFETY: INV-BUF-1: ours, until the kernel has it.
                 unsafe { clear_rest(&raw) };
             }
-            let length = if fills { raw.capacity } else { raw.filled };
+            let length = if nth >= moved {
+                path = Some(raw);
+                0
+            } else if fills {
+                raw.capacity
+            } else {
+                raw.filled
+            };
             // SAFETY: INV-ARENA-3: the kernel has not got the operation yet; `nth` is below VECTORS_MAX, as buffers are at
             // most that many.
             unsafe {
@@ -220,7 +233,7 @@ where
             if matches!(request.code, Code::RecvMessage | Code::SendMessage) {
                 let name_length = match request.code {
                     Code::SendMessage => {
-                        write_name(ptr::NonNull::new_unchecked(side), &request, None)
+                        write_name(ptr::NonNull::new_unchecked(side), &request, path.as_ref())
                     }
                     _ if matches!(request.extra, Extra::WantAddress) => ADDRESS_MAX as u32,
                     _ => 0,
@@ -237,7 +250,7 @@ where
                     name,
                     name_length,
                     vectors: (&raw mut (*side).vectors).cast(),
-                    vectors_count: count,
+                    vectors_count: moved,
                     control: ptr::null_mut(),
                     control_length: 0,
                     flags: 0,
@@ -248,7 +261,7 @@ where
                 sqe.io_flags = request.extra_flags & TRANSFER_FLAGS;
             } else {
                 sqe.address = (&raw mut (*side).vectors).cast();
-                sqe.length = count as u32;
+                sqe.length = moved as u32;
                 sqe.offset = ptr::without_provenance_mut(request.offset as usize);
             }
         }
@@ -279,7 +292,7 @@ where
         &mut self,
         token: Handle,
         request: &Request<Buf>,
-        buffers: usize,
+        buffers: &[Buf],
     ) -> Result<(), Error> {
         if !self.is_owners() {
             return Err(Error::Forked);
@@ -291,10 +304,16 @@ where
         if !is_vectored || request.buffer.is_some() || matches!(request.target.0, Place::File(_)) {
             return Err(Error::Invalid("this is no vectored operation"));
         }
-        if buffers == 0 {
+        let Some(last) = buffers.last() else {
             return Err(Error::Invalid(
                 "a vectored operation needs at least one buffer",
             ));
+        };
+        if matches!(request.extra, Extra::UnixPath)
+            && !(matches!(request.code, Code::SendMessage)
+                && (1..=UNIX_PATH_MAX).contains(&last.bytes().len()))
+        {
+            return Err(Error::Invalid("a unix path has 1 to 107 bytes"));
         }
         let entries = 1 + usize::from(request.timeout.is_some());
         if !self.ring.has_room(entries as u32) {

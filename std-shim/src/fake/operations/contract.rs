@@ -10,14 +10,16 @@ use linux_event_core::error::{Call, Error};
 use linux_event_core::handle::Handle;
 use linux_event_core::pid::ExitStatus;
 use linux_event_core::proactor::{
-    Backend, Code, Counters, FixedBuffer, FixedFile, Group, Link, Popped, Refused, Request,
+    Backend, Code, Counters, Extra, FixedBuffer, FixedFile, Group, Link, Popped, Refused, Request,
     Shutdown, Simulated, Stat, VectoredRequest, Vectors, Vouched,
 };
-use linux_event_core::sys::AsRawFd;
+use linux_event_core::sys::{AsRawFd, sockaddr};
 
 use super::super::Fake;
+use super::super::names::Name;
 use super::super::owned::FakeOwned;
 use super::super::provided::FakeLease;
+use super::queue::is_path;
 use super::{Answers, Entry, Operation, Told};
 use crate::buffer::Buffer;
 
@@ -167,6 +169,9 @@ impl Backend for Fake {
         }
         self.touch("push_vectored");
         let VectoredRequest { request, buffers } = request;
+        if matches!(request.extra, Extra::UnixPath) && !buffers.last().is_some_and(is_path) {
+            return Err((Error::Invalid("a unix path has 1 to 107 bytes"), buffers));
+        }
         if let Err(error) = self.admit(&request, token) {
             return Err((error, buffers));
         }
@@ -246,7 +251,24 @@ impl Backend for Fake {
     }
 
     fn address(&self, token: Handle) -> Option<SocketAddr> {
-        self.answers(token)?.address
+        match self.answers(token)?.name {
+            Some(Name::Internet(address)) => Some(address),
+            _ => None,
+        }
+    }
+
+    fn name(&self, token: Handle, name: &mut [u8; sockaddr::UNIX_SIZE_MAX]) -> Option<usize> {
+        let (bytes, len) = match &self.answers(token)?.name {
+            Some(Name::Internet(address)) => {
+                let (bytes, len) = sockaddr::encode(*address);
+                name[..len].copy_from_slice(&bytes[..len]);
+                return Some(len);
+            }
+            Some(Name::Path(path)) => sockaddr::encode_unix(path)?,
+            None => return Some(0),
+        };
+        *name = bytes;
+        Some(len)
     }
 
     fn stat(&self, token: Handle) -> Option<Stat> {

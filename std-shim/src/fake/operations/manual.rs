@@ -12,6 +12,7 @@ use linux_event_core::pid::ExitStatus;
 use linux_event_core::proactor::{CURRENT, Carried, Code, Extra, FixedFile, Stat};
 use linux_event_core::sys::AsRawFd;
 
+use super::super::names::Name;
 use super::super::owned::FakeOwned;
 use super::super::{Fake, FakeFd};
 use super::{Operation, Phase, Serial, failure};
@@ -444,7 +445,7 @@ impl Fake {
             }
             Answer::Message(bytes, address) => {
                 self.fill(operation, &bytes);
-                self.operations.answers_of(token).address = Some(address);
+                self.operations.answers_of(token).name = Some(Name::Internet(address));
                 bytes.len() as i32
             }
             Answer::Descriptor(fd) => {
@@ -453,7 +454,7 @@ impl Fake {
             }
             Answer::Connection(fd, address) => {
                 operation.made = Some(fd.0);
-                self.operations.answers_of(token).address = Some(address);
+                self.operations.answers_of(token).name = Some(Name::Internet(address));
                 fd.0
             }
             Answer::Stat(stat) => {

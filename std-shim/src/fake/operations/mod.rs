@@ -26,7 +26,6 @@ mod settle;
 mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
 
 use linux_event_core::clock::Instant;
 use linux_event_core::errno::Errno;
@@ -37,6 +36,7 @@ use linux_event_core::proactor::{Carried, Code, Counters, Report, Request, Stat,
 use linux_event_core::sys::RawFd;
 
 use super::machine::FileId;
+use super::names::Name;
 use super::owned::FakeOwned;
 use super::provided::{FakeLease, Groups};
 use crate::buffer::Buffer;
@@ -157,7 +157,7 @@ impl Told {
 #[derive(Debug)]
 struct Answers {
     token: Handle,
-    address: Option<SocketAddr>,
+    name: Option<Name>,
     stat: Option<Stat>,
     exit: Option<ExitStatus>,
 }
@@ -386,7 +386,7 @@ impl Operations {
     fn answers_of(&mut self, token: Handle) -> &mut Answers {
         self.answers.entry(token.index()).or_insert(Answers {
             token,
-            address: None,
+            name: None,
             stat: None,
             exit: None,
         })

@@ -80,7 +80,15 @@ impl Fake {
             | Code::WriteFixed
             | Code::Send
             | Code::SendZeroCopy
-            | Code::SendMessage => self.perform_write(operation),
+            | Code::SendMessage => {
+                let done = self.perform_write(operation);
+                if done.is_none()
+                    && let Some(receiver) = self.full_receiver(operation)
+                {
+                    self.wait_for(serial, operation, receiver);
+                }
+                done
+            }
             Code::Splice => answer(self.perform_splice(operation)),
             Code::RecvMulti => self.perform_recv_multi(operation),
             Code::AcceptMulti => self.perform_accept_multi(operation),
@@ -155,7 +163,7 @@ impl Fake {
         let (number, address) = self.machine.accept(operation.file()?)?;
         operation.made = Some(number);
         if matches!(operation.request.extra, Extra::WantAddress) {
-            self.operations.answers_of(operation.token).address = address;
+            self.operations.answers_of(operation.token).name = address.map(Name::Internet);
         }
         Ok(number as usize)
     }

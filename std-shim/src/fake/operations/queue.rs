@@ -56,6 +56,11 @@ const fn entries_of(request: &Request<Buffer>) -> usize {
     if request.timeout.is_some() { 2 } else { 1 }
 }
 
+/// Whether a buffer has as many bytes as a unix path may have.
+pub(super) fn is_path(path: &Buffer) -> bool {
+    (1..=107).contains(&path.len())
+}
+
 impl Fake {
     /// Whether a request is one that could ever be taken.
     pub(super) fn check_request(&self, request: &Request<Buffer>) -> Result<(), Error> {
@@ -78,10 +83,8 @@ impl Fake {
         }
         match request.extra {
             Extra::UnixPath
-                if !request
-                    .buffer
-                    .as_ref()
-                    .is_some_and(|path| (1..=107).contains(&path.len())) =>
+                if request.code() != Code::SendMessage
+                    && !request.buffer.as_ref().is_some_and(is_path) =>
             {
                 Err(Error::Invalid("a unix path has 1 to 107 bytes"))
             }

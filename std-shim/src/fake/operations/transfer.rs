@@ -12,6 +12,7 @@ use super::super::machine::{FileId, Object};
 use super::super::names::Name;
 use super::perform::answer;
 use super::{Operation, Place, failure};
+use crate::buffer::Buffer;
 
 /// `RWF_NOWAIT`.
 const RWF_NOWAIT: u32 = 8;
@@ -50,6 +51,23 @@ impl Operation {
         )
     }
 
+    /// The buffers whose bytes go out: the last one may be the path that they go to.
+    fn written(&self) -> &[Buffer] {
+        match (self.request.extra, self.vectors.split_last()) {
+            (Extra::UnixPath, Some((_path, rest))) => rest,
+            _ => &self.vectors,
+        }
+    }
+
+    /// Where a message goes, if that is said.
+    fn destination(&self) -> Option<Name> {
+        match self.request.extra {
+            Extra::Address(address) => Some(Name::Internet(address)),
+            Extra::UnixPath => self.vectors.last().map(|path| Name::Path(path.to_vec())),
+            _ => None,
+        }
+    }
+
     /// How many bytes it is to move at most; 0 of what moves none.
     pub(super) fn asked(&self) -> usize {
         let length = self.request.length as usize;
@@ -62,7 +80,7 @@ impl Operation {
                 self.vectors.iter().map(IoBuf::capacity).sum()
             }
             (Code::WriteVectored | Code::SendMessage, _) => {
-                self.vectors.iter().map(|buffer| buffer.len()).sum()
+                self.written().iter().map(|buffer| buffer.len()).sum()
             }
             (Code::ReadFixed | Code::WriteFixed | Code::Splice | Code::RecvMulti, _) => length,
             _ => 0,
@@ -94,7 +112,7 @@ impl Fake {
                     .to_vec()
             }
             _ => operation
-                .vectors
+                .written()
                 .iter()
                 .flat_map(|buffer| buffer.iter().copied())
                 .collect(),
@@ -157,7 +175,7 @@ impl Fake {
                 let count = message.bytes.len().min(operation.wanted());
                 self.fill(operation, &message.bytes[..count]);
                 if operation.request.code() == Code::RecvMessage {
-                    self.operations.answers_of(operation.token).address = message.from;
+                    self.operations.answers_of(operation.token).name = message.from;
                 }
                 if operation.has_flag(MessageFlags::TRUNCATE) {
                     return answer(Ok(message.bytes.len()));
@@ -250,14 +268,18 @@ impl Fake {
         let end = operation.wanted().min(bytes.len());
         self.machine.disk.now = self.now;
         if let Some(Object::Datagram(_)) = self.machine.object(file) {
-            let to = match operation.request.extra {
-                Extra::Address(address) => Some(Name::Internet(address)),
-                _ => None,
-            };
+            let to = operation.destination();
             return self.machine.send_datagram(file, &bytes[..end], to.as_ref());
         }
         self.machine
             .write(file, &bytes[operation.sent.min(end)..end], operation.at())
+    }
+
+    /// The socket whose queue is full, of a message that waits for it.
+    pub(super) fn full_receiver(&self, operation: &Operation) -> Option<FileId> {
+        let file = operation.file().ok()?;
+        self.machine
+            .unix_receiver(file, operation.destination().as_ref())
     }
 
     /// Copies what a read would move.
