@@ -44,6 +44,8 @@ pub trait NetWorld: both::World<Model: Net> {
     fn pair<S>(event_loop: &mut LoopOf<Self, S>) -> (Self::Ours, Self::Peer);
     /// A socket that listens at a TCP port of this machine.
     fn listening<S>(event_loop: &mut LoopOf<Self, S>) -> Self::Ours;
+    /// A UDP socket at a port of this machine.
+    fn datagram<S>(event_loop: &mut LoopOf<Self, S>) -> Self::Ours;
     /// A socket that listens at a TCP port of this machine with a full backlog: who connects waits.
     fn stalled<S>(event_loop: &mut LoopOf<Self, S>, at: SocketAddr) -> (Self::Ours, Self::Peer);
     /// Another descriptor of the same socket.
@@ -210,6 +212,12 @@ macro_rules! over_a_kernel {
                     .into()
             }
 
+            fn datagram<S>(_: &mut LoopOf<Self, S>) -> OwnedFd {
+                std::net::UdpSocket::bind("127.0.0.1:0")
+                    .expect("a port")
+                    .into()
+            }
+
             fn stalled<S>(
                 event_loop: &mut LoopOf<Self, S>,
                 at: SocketAddr,
@@ -343,6 +351,16 @@ macro_rules! over_the_fake {
                 let here: SocketAddr = "127.0.0.1:0".parse().expect("an address");
                 let listener = fake.listener(here).expect("a port");
                 fake.own(listener)
+            }
+
+            fn datagram<S>(event_loop: &mut LoopOf<Self, S>) -> Self::Ours {
+                let fake = event_loop.fake_mut();
+                let here: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+                let socket = fake
+                    .socket(Domain::V4, linux_event::SocketKind::Datagram)
+                    .expect("a socket");
+                fake.bind(socket, here).expect("a port");
+                fake.own(socket)
             }
 
             fn stalled<S>(

@@ -933,6 +933,10 @@ pub mod op {
     }
 
     /// Sends a message from several buffers (`sendmsg(2)`). Result: bytes.
+    ///
+    /// A datagram that finds no room waits, and may be sent without its bytes then: the kernel had
+    /// taken them out of the message before it looked at a unix peer's queue (seen on Linux 6.18). Ask for
+    /// [`MessageFlags::DONT_WAIT`] where that could be, and poll.
     #[doc(alias = "IORING_OP_SENDMSG")]
     pub fn send_message<Buf>(
         target: impl Into<Target>,

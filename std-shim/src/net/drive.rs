@@ -50,6 +50,8 @@ pub(crate) enum Role {
     Send,
     Accept,
     Connect,
+    /// It waits for room to send.
+    Room,
 }
 
 /// An operation of the net layer's.

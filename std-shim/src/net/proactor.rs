@@ -113,7 +113,7 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         }
     }
 
-    fn submit_net(
+    pub(super) fn submit_net(
         &mut self,
         request: impl Into<Request<Buffer>>,
         owner: Owner,

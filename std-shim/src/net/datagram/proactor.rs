@@ -7,12 +7,15 @@
 //! more than that was cut.
 //!
 //! **Why this shape.** The kernel could tell the length of a cut packet (`MSG_TRUNC`), but then the buffer is zeroed before each
-//! receive, so that nobody takes for filled what is not; one byte more says as much.
+//! receive, so that nobody takes for filled what is not; one byte more says as much. A send never waits in the ring: a kernel
+//! that finds a unix peer's queue full has taken the bytes out of the message by then, and sends it again without them (seen on
+//! Linux 6.18). So it is asked not to wait (`MSG_DONTWAIT`), and a poll, or a timer, waits for room.
 
 #![forbid(unsafe_code)]
 
 use linux_event_core::errno::Errno;
-use linux_event_core::proactor::{Vectors, op};
+use linux_event_core::handle::Op;
+use linux_event_core::proactor::{MessageFlags, PollEvents, VectoredRequest, Vectors, op};
 use linux_event_core::sys::sockaddr;
 
 use super::super::address::Address;
@@ -36,6 +39,14 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
     ) -> Result<(), BoxError> {
         let told = match role {
             Role::Send => self.packet_sent(id, &completion),
+            Role::Room => {
+                if let Some(entry) = self.net.datagrams.get_mut(id)
+                    && entry.state.wait == Wait::Room
+                {
+                    entry.state.wait = Wait::No;
+                }
+                Ok(())
+            }
             _ => self.packet_received(id, &completion),
         };
         let driven = self.drive_datagram(id);
@@ -94,12 +105,19 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
             bytes: buffers.pop().unwrap_or_default().into(),
             to: entry.state.lent_to.take(),
         };
-        let mut sent = entry.state.sent(packet, completion.outcome().map(drop));
-        if entry.state.wait == Wait::Room {
-            // The ring waits for room itself: what it can't, a timer does.
-            entry.state.wait = Wait::Timer;
+        let sent = entry.state.sent(packet, completion.outcome().map(drop));
+        if entry.state.wait == Wait::Room
+            && let Some(file) = entry.io.file
+        {
+            let owner = Owner::Datagram(id);
+            let poll = op::poll(file, PollEvents::OUT);
+            if self.submit_net(poll, owner, Role::Room, false).is_err()
+                && let Some(entry) = self.net.datagrams.get_mut(id)
+            {
+                entry.state.wait = Wait::Timer;
+            }
         }
-        match std::mem::replace(&mut sent, Sent::Quiet) {
+        match sent {
             Sent::Told(error) => self.tell_datagram_error(id, error),
             Sent::Quiet => Ok(()),
         }
@@ -162,7 +180,7 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         if let Some(Address::Unix(path)) = &to {
             let _ = buffers.push(Buffer::from(Address::path_bytes(path)));
         }
-        let send = op::send_message(file, buffers);
+        let send = op::send_message(file, buffers).flags(MessageFlags::DONT_WAIT);
         let send = match &to {
             Some(Address::Internet(address)) => send.to(*address),
             Some(Address::Unix(_)) => send.to_path(),
@@ -202,10 +220,10 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
     )]
     fn submit_message(
         &mut self,
-        request: linux_event_core::proactor::VectoredRequest<Buffer>,
+        request: VectoredRequest<Buffer>,
         id: Id,
         role: Role,
-    ) -> Result<linux_event_core::handle::Op, (crate::LoopError, Vectors<Buffer>)> {
+    ) -> Result<Op, (crate::LoopError, Vectors<Buffer>)> {
         let op = self.model.core.submit_vectored(request, ())?;
         let owner = Owner::Datagram(id);
         self.callbacks.ops.fill_net(op, OpTag { owner, role });
