@@ -102,13 +102,28 @@ fn http_asks_itself_on_each_model() {
 }
 
 #[test]
+fn datagram_echo_answers_on_each_model() {
+    let (status, printed) = Running::start(&mut Command::new(example("datagram_echo"))).finish();
+    let all = expected(include_str!("../examples/datagram_echo.rs"));
+    let (text, code) = match no_ring() {
+        Some(why) => {
+            let reactor: Vec<_> = all.lines().take(2).collect();
+            (reactor.join("\n") + "\n" + &why + "\n", SKIPPED)
+        }
+        None => (all, 0),
+    };
+    assert_eq!((printed, status.code()), (text, Some(code)));
+}
+
+#[test]
 fn no_example_is_left_out() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
     for entry in std::fs::read_dir(folder).expect("there are examples") {
         let path = entry.expect("it can be listed").path();
         let name = path.file_stem().and_then(|name| name.to_str());
         let name = name.expect("names are plain");
-        let has_own_test = ["echo", "http", "line_protocol_on_fake"].contains(&name);
+        let has_own_test =
+            ["datagram_echo", "echo", "http", "line_protocol_on_fake"].contains(&name);
         assert!(has_own_test || RUN.contains(&name), "nobody runs {name}");
     }
 }

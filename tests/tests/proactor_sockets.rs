@@ -327,6 +327,50 @@ proactor_conformance! {
         finish::<W, _>(event_loop);
     }
 
+    fn p1_messages_go_to_unix_names_and_tell_whose_they_are<W>() {
+        let mut event_loop = W::looping(());
+        let socket = |l: &mut _| perform_if_there_is::<W, _>(l, op::socket(Domain::Unix, SocketKind::Datagram));
+        let name = |whose| format!("\0linux-event-{whose}-{}", std::process::id());
+        let mut sockets = Vec::new();
+        for whose in ["one", "other", "unnamed"] {
+            let Some(made) = socket(&mut event_loop) else { return };
+            let socket = adopt::<W, _>(&mut event_loop, made.into_descriptor().unwrap());
+            if whose != "unnamed" {
+                let bound = perform_if_there_is::<W, _>(&mut event_loop, op::bind_unix(socket, name(whose).into()));
+                let Some(bound) = bound else { return };
+                assert_eq!(bound.outcome(), Ok(0));
+            }
+            sockets.push(socket);
+        }
+        let (one, other, unnamed) = (sockets[0], sockets[1], sockets[2]);
+        for (sender, from) in [(other, name("other")), (unnamed, String::new())] {
+            let parts = vectors(["mess".into(), "age".into(), name("one").into()]);
+            let send = op::send_message(sender, parts).to_path();
+            let (outcome, buffers) = perform_vectored::<W, _>(&mut event_loop, send);
+            assert_eq!((outcome, &buffers[2]), (Ok(7), &name("one").into()), "the path comes back, and is not sent");
+            let heard = std::rc::Rc::new(std::cell::RefCell::new(None));
+            let told = std::rc::Rc::clone(&heard);
+            event_loop.submit_vectored(op::recv_message(one, vectors([room(64)])), move |l, done| {
+                assert_eq!(done.outcome(), Ok(7));
+                assert_eq!(l.address(done.op), None, "that is no internet address");
+                *told.borrow_mut() = l.peer(done.op);
+                assert_eq!(l.take_vectors(), ["message".into()]);
+            }).unwrap();
+            run::<W, _>(&mut event_loop);
+            let peer = heard.take().expect("it was asked for");
+            assert_eq!(peer, std::path::Path::new(&from).into());
+        }
+        let nobody = op::send_message(other, vectors(["x".into(), name("nobody").into()])).to_path();
+        assert_eq!(perform_vectored::<W, _>(&mut event_loop, nobody).0, Err(Errno::ECONNREFUSED));
+        for path in [String::new(), "x".repeat(108)] {
+            let send = op::send_message(other, vectors(["x".into(), path.into()])).to_path();
+            let refused = event_loop.submit_vectored(send, |_, _| ()).unwrap_err();
+            assert!(matches!(refused.error, linux_event::LoopError::Invalid(_)), "{:?}", refused.error);
+            assert_eq!(refused.buffers.len(), 2, "what was refused comes back");
+        }
+        finish::<W, _>(event_loop);
+    }
+
     fn p1_unix_sockets_have_paths<W>() {
         let mut event_loop = W::looping(Heard::<W>::new());
         let stream = |l: &mut _| perform_if_there_is::<W, _>(l, op::socket(Domain::Unix, SocketKind::Stream));

@@ -8,6 +8,7 @@ use linux_event_core::error::Error as LoopError;
 use linux_event_core::handle::Op;
 use linux_event_core::pid::ExitStatus;
 use linux_event_core::proactor::{Counters, Stat, Target, Vectors};
+use linux_event_core::sys::sockaddr;
 
 use super::callbacks::Claim;
 use super::submit::boxed;
@@ -15,6 +16,7 @@ use super::{Completion, Proactor, ProactorBackend};
 use crate::buffer::Buffer;
 use crate::error::{BoxError, Error, Outcome};
 use crate::event_loop::Loop;
+use crate::net::Address;
 
 /// Where an operation stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -123,6 +125,16 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
     /// The peer's address, of an accept or receive-message that completed: in its callback, until that submits.
     pub fn address(&self, op: Op) -> Option<SocketAddr> {
         self.model.core.address(op)
+    }
+
+    /// As [`address`](Self::address), with the names of unix sockets too: an empty path of one that has none.
+    pub fn peer(&self, op: Op) -> Option<Address> {
+        let mut name = [0; sockaddr::UNIX_SIZE_MAX];
+        let length = self.model.core.name(op, &mut name)?;
+        match name.get(..length)? {
+            [] => Some(Address::from_path_bytes(b"")),
+            name => Address::decode(name),
+        }
     }
 
     /// The answer of a statx that completed: in its callback, until that submits.

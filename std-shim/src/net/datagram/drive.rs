@@ -128,6 +128,7 @@ impl<M: Net, S> Loop<M, S> {
         let Some(mut callback) = entry.on_packet.take() else {
             return Ok(());
         };
+        self.net.has_told = true;
         self.net.current = Some(Owner::Datagram(id));
         let called = callback(self, Datagram(id), bytes, peer, is_cut);
         self.net.current = None;
@@ -148,6 +149,7 @@ impl<M: Net, S> Loop<M, S> {
                 DatagramError::Network(_) | DatagramError::Unsent { .. } => Ok(()),
             };
         };
+        self.net.has_told = true;
         self.net.current = Some(Owner::Datagram(id));
         let called = callback(self, Datagram(id), error);
         self.net.current = None;
