@@ -91,7 +91,7 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
                 }
                 Ok(())
             }
-            (Owner::Datagram(id), role) => self.datagram_completed(id, role, completion),
+            (Owner::Datagram(id), role) => self.datagram_completed(id, role, &completion),
             (Owner::Connector(_), _) => Ok(()),
         }
     }

@@ -83,13 +83,12 @@ impl<M: Net, S> Loop<M, S> {
         let deadline = self.model.read_clock() + entry.state.next_retry();
         let timer = self.net_timer_at(Owner::Datagram(id), deadline);
         if let Some(entry) = self.net.datagrams.get_mut(id) {
-            match timer {
-                Ok(timer) => entry.state.timer = Some(timer),
+            if let Ok(timer) = timer {
+                entry.state.timer = Some(timer);
+            } else {
                 // No room for a timer: the next turn tries.
-                Err(_) => {
-                    entry.state.wait = Wait::No;
-                    self.attend(Owner::Datagram(id));
-                }
+                entry.state.wait = Wait::No;
+                self.attend(Owner::Datagram(id));
             }
         }
     }

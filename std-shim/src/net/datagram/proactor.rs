@@ -35,10 +35,10 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         &mut self,
         id: Id,
         role: Role,
-        completion: Completion<B>,
+        completion: &Completion<B>,
     ) -> Result<(), BoxError> {
         let told = match role {
-            Role::Send => self.packet_sent(id, &completion),
+            Role::Send => self.packet_sent(id, completion),
             Role::Room => {
                 if let Some(entry) = self.net.datagrams.get_mut(id)
                     && entry.state.wait == Wait::Room
@@ -47,7 +47,7 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
                 }
                 Ok(())
             }
-            _ => self.packet_received(id, &completion),
+            _ => self.packet_received(id, completion),
         };
         let driven = self.drive_datagram(id);
         told.and(driven)
@@ -216,6 +216,7 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
 
     #[allow(
         clippy::type_complexity,
+        clippy::result_large_err,
         reason = "the error and what was refused, as everywhere"
     )]
     fn submit_message(

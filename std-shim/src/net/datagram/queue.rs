@@ -118,6 +118,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[allow(clippy::unnecessary_wraps, reason = "as a packet has it")]
     fn here(port: u16) -> Option<Address> {
         Some(Address::Internet(([127, 0, 0, 1], port).into()))
     }
