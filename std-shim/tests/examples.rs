@@ -122,8 +122,14 @@ fn no_example_is_left_out() {
         let path = entry.expect("it can be listed").path();
         let name = path.file_stem().and_then(|name| name.to_str());
         let name = name.expect("names are plain");
-        let has_own_test =
-            ["datagram_echo", "echo", "http", "line_protocol_on_fake"].contains(&name);
+        let has_own_test = [
+            "datagram_echo",
+            "echo",
+            "http",
+            "line_protocol_on_fake",
+            "tls_echo",
+        ]
+        .contains(&name);
         assert!(has_own_test || RUN.contains(&name), "nobody runs {name}");
     }
 }

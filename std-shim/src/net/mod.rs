@@ -75,7 +75,9 @@ pub use listener::{Bind, ListenError, Listener, ListenerBuilder};
 pub use model::Net;
 pub use socket::{IntoSocket, Socket};
 pub use sockets::{KernelSockets, SocketCalls};
-pub use stream::{Detached, Flow, Stream, StreamBuilder, StreamError, Timeout, WriteError};
+pub use stream::{
+    Detached, Flow, Stream, StreamBuilder, StreamError, Timeout, Transport, WriteError,
+};
 
 pub(crate) use drive::{NetTables, OpTag, Owner};
 pub(crate) use proactor::{ProactorIo, ProactorShared};

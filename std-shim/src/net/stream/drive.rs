@@ -30,7 +30,7 @@ impl<M: Net, S> Loop<M, S> {
             return Ok(());
         };
         let now = entry.clock(&self.model);
-        let mut window = entry.state.open_window(chunk, now);
+        let mut window = entry.state.open_window(chunk, now, &mut self.net.spares);
         // What is asked meanwhile is seen to below.
         let was_attended = std::mem::replace(&mut entry.is_attended, true);
         let mut is_detaching = false;
@@ -62,7 +62,7 @@ impl<M: Net, S> Loop<M, S> {
                     |callback, this, stream| callback(this, stream),
                 ),
                 Step::Eof => {
-                    entry.state.end();
+                    entry.state.end(&mut self.net.spares);
                     Ok(())
                 }
                 Step::Failed(error) => self.call_stream(

@@ -7,6 +7,8 @@ use std::fmt;
 use linux_event_core::codec::FrameError;
 use linux_event_core::errno::Errno;
 
+use crate::error::BoxError;
+
 /// What ended a stream.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -17,6 +19,8 @@ pub enum StreamError {
     Message(FrameError),
     /// A time limit has passed.
     TimedOut(Timeout),
+    /// What the [transport](super::Transport) said.
+    Transport(BoxError),
 }
 
 impl fmt::Display for StreamError {
@@ -25,6 +29,7 @@ impl fmt::Display for StreamError {
             Self::Io(errno) => errno.fmt(f),
             Self::Message(error) => error.fmt(f),
             Self::TimedOut(what) => write!(f, "timed out: {what}"),
+            Self::Transport(error) => error.fmt(f),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::super::drive::Owner;
 use super::super::model::Net;
 use super::super::socket::{Socket, os_error};
 use super::super::sockets::SocketCalls;
+use super::output::Spares;
 use super::{Flow, Stream, StreamEntry, WriteError};
 use crate::error::{Error, Outcome};
 use crate::event_loop::Loop;
@@ -38,10 +39,11 @@ impl Stream {
     fn note<M: Net, S, R>(
         self,
         event_loop: &mut Loop<M, S>,
-        note: impl FnOnce(&mut StreamEntry<M, S>) -> R,
+        note: impl FnOnce(&mut StreamEntry<M, S>, &mut Spares) -> R,
     ) -> Result<R, Error> {
-        let entry = event_loop.net.streams.get_mut(self.0);
-        let noted = note(entry.ok_or(LoopError::Stale)?);
+        let net = &mut event_loop.net;
+        let entry = net.streams.get_mut(self.0).ok_or(LoopError::Stale)?;
+        let noted = note(entry, &mut net.spares);
         event_loop.attend(Owner::Stream(self.0));
         Ok(noted)
     }
@@ -85,7 +87,7 @@ impl Stream {
     /// # Errors
     /// [`LoopError::Stale`].
     pub fn pause<M: Net, S>(self, event_loop: &mut Loop<M, S>) -> Result<(), Error> {
-        self.note(event_loop, |entry| entry.state.pause())
+        self.note(event_loop, |entry, _| entry.state.pause())
     }
 
     /// Ends a [`pause`](Self::pause): what was kept is told first, without new input.
@@ -111,7 +113,7 @@ impl Stream {
     /// [`LoopError::Stale`].
     #[doc(alias = "shutdown")]
     pub fn end<M: Net, S>(self, event_loop: &mut Loop<M, S>) -> Result<(), Error> {
-        self.note(event_loop, |entry| entry.state.end())
+        self.note(event_loop, |entry, spares| entry.state.end(spares))
     }
 
     /// Sends what is queued, then closes. Nothing is read any more: a peer that has sent something which was not read sees a
@@ -120,7 +122,9 @@ impl Stream {
     /// # Errors
     /// [`LoopError::Stale`].
     pub fn close_after_drain<M: Net, S>(self, event_loop: &mut Loop<M, S>) -> Result<(), Error> {
-        self.note(event_loop, |entry| entry.state.close_after_drain())
+        self.note(event_loop, |entry, spares| {
+            entry.state.close_after_drain(spares);
+        })
     }
 
     /// Closes, whatever is queued; `on_close` is called in a later turn, or when the callback that runs has returned.
@@ -128,14 +132,14 @@ impl Stream {
     /// # Errors
     /// [`LoopError::Stale`].
     pub fn close<M: Net, S>(self, event_loop: &mut Loop<M, S>) -> Result<(), Error> {
-        self.note(event_loop, |entry| entry.state.close())
+        self.note(event_loop, |entry, _| entry.state.close())
     }
 
     /// Sends what is queued, then gives the socket back, open, to `callback`, with what had been received and was not told of.
     /// Nothing else is called any more.
     ///
     /// # Errors
-    /// [`LoopError::Stale`], also of a stream that is closing already.
+    /// [`LoopError::Stale`], also of a stream that is closing already, or has a transport.
     pub fn detach<M: Net, S, R: Outcome>(
         self,
         event_loop: &mut Loop<M, S>,

@@ -13,6 +13,7 @@ mod errors;
 mod handle;
 pub(crate) mod output;
 pub(crate) mod state;
+mod transport;
 
 use std::fmt;
 use std::time::Duration;
@@ -32,6 +33,7 @@ use state::{Limits, State};
 
 pub use errors::{StreamError, Timeout, WriteError};
 pub use handle::Detached;
+pub use transport::Transport;
 
 type Called = Result<(), BoxError>;
 type BytesCallback<M, S> = Box<dyn FnMut(&mut Loop<M, S>, Stream, &[u8]) -> Called>;
@@ -112,6 +114,7 @@ pub struct StreamBuilder<'a, M: Net, S> {
     event_loop: &'a mut Loop<M, S>,
     socket: Result<Socket<M>, Error>,
     codec: Option<Box<dyn Codec>>,
+    transport: Option<Box<dyn Transport>>,
     limits: Limits,
     handlers: Handlers<M, S>,
 }
@@ -131,6 +134,7 @@ impl Stream {
             event_loop,
             socket,
             codec: None,
+            transport: None,
             limits: Limits::default(),
             handlers: Handlers {
                 bytes: None,
@@ -215,6 +219,14 @@ impl<M: Net, S> StreamBuilder<'_, M, S> {
         self
     }
 
+    /// Puts `transport` between the stream and its socket: encryption, as a rule. What is queued is then counted in bytes of
+    /// the wire.
+    #[doc(alias = "TLS")]
+    pub fn transport(mut self, transport: impl Transport + 'static) -> Self {
+        self.transport = Some(Box::new(transport));
+        self
+    }
+
     /// Sets the watermarks in bytes: more than `high` queued is [`Flow::Blocked`], and `low` or less then drains it. At first
     /// 1 MiB and 256 KiB; `low` is at most `high`.
     pub fn watermarks(mut self, low: usize, high: usize) -> Self {
@@ -271,6 +283,7 @@ impl<M: Net, S> StreamBuilder<'_, M, S> {
             event_loop,
             socket,
             codec,
+            transport,
             limits,
             handlers,
         } = self;
@@ -284,8 +297,12 @@ impl<M: Net, S> StreamBuilder<'_, M, S> {
         } else {
             event_loop.model.now()
         };
+        let mut state = State::new(codec, limits, now);
+        if let Some(transport) = transport {
+            state.set_transport(transport, &mut event_loop.net.spares);
+        }
         let id = event_loop.net.streams.insert(StreamEntry {
-            state: State::new(codec, limits, now),
+            state,
             io,
             has_on_eof: handlers.eof.is_some(),
             handlers,

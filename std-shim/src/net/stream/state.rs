@@ -21,7 +21,9 @@ use linux_event_core::clock::Instant;
 use linux_event_core::codec::{Codec, Decoded, Frame, FrameError};
 
 use super::output::{Output, Spares};
+use super::transport::Transport;
 use super::{Flow, StreamError, Timeout, WriteError};
+use crate::error::BoxError;
 
 /// What a stream is bounded by.
 #[derive(Clone, Copy, Debug)]
@@ -141,6 +143,7 @@ enum Ending {
 /// A stream without its socket.
 pub(crate) struct State {
     codec: Option<Box<dyn Codec>>,
+    transport: Option<Box<dyn Transport>>,
     limits: Limits,
     /// INV-STREAM-3.
     input: Vec<u8>,
@@ -178,6 +181,7 @@ impl State {
     pub(crate) fn new(codec: Option<Box<dyn Codec>>, limits: Limits, now: Instant) -> Self {
         Self {
             codec,
+            transport: None,
             limits,
             input: Vec::new(),
             output: Output::default(),
@@ -195,6 +199,43 @@ impl State {
         }
     }
 
+    /// Puts a transport between the stream and its socket, which begins.
+    pub(crate) fn set_transport(&mut self, transport: Box<dyn Transport>, spares: &mut Spares) {
+        self.transport = Some(transport);
+        self.with_transport(spares, |transport, wire| transport.begin(wire));
+    }
+
+    /// Has the transport do something, and queues what it says over the wire.
+    fn with_transport(
+        &mut self,
+        spares: &mut Spares,
+        act: impl FnOnce(&mut dyn Transport, &mut Vec<u8>) -> Result<(), BoxError>,
+    ) {
+        let Some(transport) = &mut self.transport else {
+            return;
+        };
+        let mut wire = spares.take();
+        let done = act(&mut **transport, &mut wire);
+        self.output.push(&wire, spares);
+        spares.keep(wire);
+        if let Err(error) = done {
+            self.failed(StreamError::Transport(error));
+        }
+    }
+
+    /// Queues bytes, through the transport if there is one.
+    fn queue(&mut self, parts: &[&[u8]], spares: &mut Spares) {
+        if self.transport.is_none() {
+            for part in parts {
+                self.output.push(part, spares);
+            }
+            return;
+        }
+        self.with_transport(spares, |transport, wire| {
+            parts.iter().try_for_each(|part| transport.send(part, wire))
+        });
+    }
+
     // What the program wants.
 
     /// Queues bytes.
@@ -206,7 +247,7 @@ impl State {
     ) -> Result<Flow, WriteError> {
         self.check_write(bytes.len())?;
         self.touch_output(now);
-        self.output.push(bytes, spares);
+        self.queue(&[bytes], spares);
         Ok(self.flow())
     }
 
@@ -224,9 +265,7 @@ impl State {
         let envelope = codec.envelope(message).map_err(WriteError::Message)?;
         self.check_write(envelope.frame_len(message.len()).unwrap_or(usize::MAX))?;
         self.touch_output(now);
-        for part in [&*envelope.head, message, &*envelope.tail] {
-            self.output.push(part, spares);
-        }
+        self.queue(&[&envelope.head, message, &envelope.tail], spares);
         Ok(self.flow())
     }
 
@@ -275,22 +314,26 @@ impl State {
     }
 
     /// Sends what is queued, then shuts the writing side down.
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn end(&mut self, spares: &mut Spares) {
         if self.write == WriteSide::Open {
+            self.with_transport(spares, |transport, wire| transport.end(wire));
             self.write = WriteSide::Ending;
         }
     }
 
     /// Sends what is queued, then closes. Nothing is read any more.
-    pub(crate) fn close_after_drain(&mut self) {
+    pub(crate) fn close_after_drain(&mut self, spares: &mut Spares) {
         if self.ending == Ending::Not {
+            if self.write == WriteSide::Open {
+                self.with_transport(spares, |transport, wire| transport.end(wire));
+            }
             self.ending = Ending::Drained;
         }
     }
 
     /// Sends what is queued, then gives the socket back. Nothing is read any more.
     pub(crate) fn detach(&mut self) -> Result<(), WriteError> {
-        if self.is_dead() || self.ending != Ending::Not {
+        if self.is_dead() || self.ending != Ending::Not || self.transport.is_some() {
             return Err(WriteError::Closed);
         }
         self.ending = Ending::Detach;
@@ -330,14 +373,34 @@ impl State {
     // What came of the socket.
 
     /// Begins to tell of `chunk`, after what was kept. The window goes back by [`keep`](Self::keep).
-    pub(crate) fn open_window<'a>(&mut self, chunk: &'a [u8], now: Instant) -> Window<'a> {
+    pub(crate) fn open_window<'a>(
+        &mut self,
+        mut chunk: &'a [u8],
+        now: Instant,
+        spares: &mut Spares,
+    ) -> Window<'a> {
         let mut kept = std::mem::take(&mut self.input);
         if !chunk.is_empty() {
             self.last_received = now;
-            self.is_unread = true;
-            if !kept.is_empty() {
+            let before = kept.len();
+            if self.transport.is_some() {
+                if kept.capacity() == 0 {
+                    kept = spares.take();
+                }
+                let bytes = std::mem::take(&mut chunk);
+                self.with_transport(spares, |transport, wire| {
+                    transport.received(bytes, &mut kept, wire)
+                });
+                if self.transport.as_ref().is_some_and(|it| it.has_ended()) {
+                    self.read = match self.read {
+                        ReadSide::Open => ReadSide::EofDue,
+                        other => other,
+                    };
+                }
+            } else if !kept.is_empty() {
                 kept.extend_from_slice(chunk);
             }
+            self.is_unread |= !chunk.is_empty() || kept.len() > before;
         }
         Window { kept, chunk, at: 0 }
     }
@@ -362,8 +425,12 @@ impl State {
     /// The peer sends nothing more.
     pub(crate) fn received_eof(&mut self, now: Instant) {
         if self.read == ReadSide::Open {
-            self.read = ReadSide::EofDue;
             self.last_received = now;
+            if let Some(Err(error)) = self.transport.as_mut().map(|it| it.wire_ended()) {
+                self.failed(StreamError::Transport(error));
+            } else {
+                self.read = ReadSide::EofDue;
+            }
         }
     }
 
@@ -431,7 +498,7 @@ impl State {
         self.read == ReadSide::Open
             && self.failure.is_none()
             && self.ending == Ending::Not
-            && !self.holds_back()
+            && (!self.holds_back() || self.transport.as_ref().is_some_and(|it| it.wants_read()))
     }
 
     /// Whether what comes is not to be told for now.

@@ -84,7 +84,7 @@ impl World {
 
     /// Tells at most `limit` steps of `chunk`.
     fn tell(&mut self, state: &mut State, chunk: &[u8], limit: usize, is_framed: bool) {
-        let mut window = state.open_window(chunk, NOW);
+        let mut window = state.open_window(chunk, NOW, &mut Spares::default());
         for _ in 0..limit {
             let was_held = state.is_paused();
             let Some(step) = state.next(&mut window) else {
@@ -188,8 +188,8 @@ proptest! {
                 }
                 Action::Pause => state.pause(),
                 Action::Resume => state.resume(NOW),
-                Action::End => state.end(),
-                Action::CloseAfterDrain => state.close_after_drain(),
+                Action::End => state.end(&mut spares),
+                Action::CloseAfterDrain => state.close_after_drain(&mut spares),
                 Action::Detach => drop(state.detach()),
                 Action::Close => state.close(),
                 Action::Tell(limit) => world.tell(&mut state, &[], limit, is_framed),
