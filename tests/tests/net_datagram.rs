@@ -28,6 +28,8 @@ struct Told {
 struct Noted {
     packets: Vec<Told>,
     errors: Vec<(Datagram, DatagramError)>,
+    /// Who is paused by the next packet.
+    pausing: Vec<Datagram>,
 }
 
 type App<W> = LoopOf<W, Noted>;
@@ -53,6 +55,10 @@ fn try_note<W: NetWorld>(
                 from: from.clone(),
                 is_cut,
             });
+            for socket in std::mem::take(&mut event_loop.state.pausing) {
+                socket.pause(event_loop)?;
+            }
+            Ok::<(), linux_event::Error>(())
         })
 }
 
@@ -420,6 +426,29 @@ linux_event_tests::net! {
         let last: Vec<_> = bytes::<W>(&event_loop).split_off(3);
         assert_eq!(last, (4..20u8).map(|nth| vec![nth]).collect::<Vec<_>>());
         end::<W>(event_loop, [server, client]);
+    }
+
+    fn d1_a_packet_that_came_before_the_pause_and_is_told_after_it_is_kept<W>() {
+        let mut event_loop = app::<W>();
+        let sockets = [udp::<W>(&mut event_loop), udp::<W>(&mut event_loop)];
+        let clients = [udp::<W>(&mut event_loop).0, udp::<W>(&mut event_loop).0];
+        settle::<W, _>(&mut event_loop); // they receive by now
+        event_loop.state.pausing = sockets.iter().map(|(socket, _)| *socket).collect();
+        for (client, (_, at)) in clients.iter().zip(&sockets) {
+            client.send_to(&mut event_loop, b"x", at).expect("room");
+        }
+        until_told::<W>(&mut event_loop, 1);
+        settle::<W, _>(&mut event_loop);
+        assert_eq!(event_loop.state.packets.len(), 1, "the other one is paused by then");
+        for (socket, _) in &sockets {
+            assert!(socket.is_paused(&event_loop));
+            socket.resume(&mut event_loop).expect("it is open");
+        }
+        until_told::<W>(&mut event_loop, 2);
+        let packets = std::mem::take(&mut event_loop.state.packets);
+        assert_ne!(packets[0].by, packets[1].by);
+        assert!(packets.iter().all(|told| told.bytes == b"x" && !told.is_cut));
+        end::<W>(event_loop, sockets.map(|(socket, _)| socket).into_iter().chain(clients));
     }
 
     fn r13_a_turn_tells_of_so_many_packets_at_most<W>() {

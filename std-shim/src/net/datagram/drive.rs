@@ -15,7 +15,7 @@ use super::super::drive::Owner;
 use super::super::model::Net;
 use super::super::sockets::SocketCalls;
 use super::super::table::Id;
-use super::state::{Kept, State, Wait, is_of_the_network};
+use super::state::{State, Wait, is_of_the_network};
 use super::{Datagram, DatagramError};
 use crate::error::BoxError;
 use crate::event_loop::Loop;
@@ -102,7 +102,7 @@ impl<M: Net, S> Loop<M, S> {
         self.drive_datagram(id)
     }
 
-    /// Tells of a packet, unless the socket is paused: then it is kept (INV-DATAGRAM-NET-1).
+    /// Tells of a packet.
     pub(super) fn tell_packet(
         &mut self,
         id: Id,
@@ -114,14 +114,6 @@ impl<M: Net, S> Loop<M, S> {
             return Ok(());
         };
         if entry.state.is_closing {
-            return Ok(());
-        }
-        if entry.state.is_paused {
-            entry.state.kept = Some(Kept {
-                bytes: bytes.to_vec(),
-                peer: peer.clone(),
-                is_cut,
-            });
             return Ok(());
         }
         let Some(mut callback) = entry.on_packet.take() else {

@@ -77,6 +77,7 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         let peer = peer.unwrap_or_else(|| Address::from_path_bytes(b""));
         let size = entry.state.receive_size;
         let is_cut = bytes.len() > size;
+        // It came before the receive was ended: kept (INV-DATAGRAM-NET-1).
         if entry.state.is_paused {
             let mut bytes = bytes;
             bytes.truncate(size);
