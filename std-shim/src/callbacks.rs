@@ -54,15 +54,13 @@ impl Part {
     }
 }
 
-/// A watcher's callbacks.
+/// A watcher's callbacks: 64 bytes, so that finding one is a shift.
 pub(crate) struct WatchSlot<M: crate::Model, S> {
     /// Whose slot it is.
     watcher: Option<Watcher>,
     /// What is reported to the parts that have a callback, running or not.
     taken: Ready,
     callbacks: [Option<ReadyCallback<M, S>>; 3],
-    /// It is the net layer's, and has no callback.
-    net: Option<Owner>,
 }
 
 impl<M: crate::Model, S> WatchSlot<M, S> {
@@ -70,7 +68,6 @@ impl<M: crate::Model, S> WatchSlot<M, S> {
         watcher: None,
         taken: Ready::empty(),
         callbacks: [const { None }; 3],
-        net: None,
     };
 
     fn new(watcher: Watcher, callbacks: [Option<ReadyCallback<M, S>>; 3]) -> Self {
@@ -80,14 +77,7 @@ impl<M: crate::Model, S> WatchSlot<M, S> {
             watcher: Some(watcher),
             taken: taken.map(Part::ready).collect(),
             callbacks,
-            net: None,
         }
-    }
-
-    /// Whose it is, if it is the net layer's.
-    #[inline(always)]
-    pub(crate) const fn owner(&self) -> Option<Owner> {
-        self.net
     }
 
     /// Takes a callback out to call it.
@@ -155,6 +145,8 @@ pub(crate) struct TimerSlot<M: crate::Model, S> {
 /// All callbacks of a loop.
 pub(crate) struct Callbacks<M: crate::Model, S> {
     watches: Vec<WatchSlot<M, S>>,
+    /// Of each watcher that is the net layer's and has no callback: whose it is.
+    net_watches: Vec<Option<Owner>>,
     slots: Vec<Slot<M, S>>,
     timers: Vec<TimerSlot<M, S>>,
     pub(crate) ops: OpCallbacks<M, S>,
@@ -164,6 +156,7 @@ impl<M: crate::Model, S> Callbacks<M, S> {
     pub(crate) const fn new() -> Self {
         Self {
             watches: Vec::new(),
+            net_watches: Vec::new(),
             slots: Vec::new(),
             timers: Vec::new(),
             ops: OpCallbacks::new(),
@@ -180,6 +173,9 @@ impl<M: crate::Model, S> Callbacks<M, S> {
             self.watches
                 .resize_with(watcher.index() + 1, || WatchSlot::VACANT);
         }
+        if let Some(owner) = self.net_watches.get_mut(watcher.index()) {
+            *owner = None;
+        }
         let slot = WatchSlot::new(watcher, callbacks);
         std::mem::replace(&mut self.watches[watcher.index()], slot)
     }
@@ -187,8 +183,17 @@ impl<M: crate::Model, S> Callbacks<M, S> {
     /// Fills the slot of a watcher of the net layer's.
     pub(crate) fn fill_net_watch(&mut self, watcher: Watcher, owner: Owner) -> WatchSlot<M, S> {
         let left = self.fill_watch(watcher, [None, None, None]);
-        self.watches[watcher.index()].net = Some(owner);
+        if watcher.index() >= self.net_watches.len() {
+            self.net_watches.resize(watcher.index() + 1, None);
+        }
+        self.net_watches[watcher.index()] = Some(owner);
         left
+    }
+
+    /// Whose a watcher is, if it is the net layer's.
+    pub(crate) fn net_owner(&mut self, watcher: Watcher) -> Option<Owner> {
+        self.watch(watcher)?;
+        *self.net_watches.get(watcher.index())?
     }
 
     /// Fills the slot `index` of a subscription or process, and returns what a handle that is stale by now had left

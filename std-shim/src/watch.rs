@@ -319,20 +319,12 @@ impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
         ready: Ready,
     ) -> Result<(), BoxError> {
         // One part alone, as nearly always, needs no second look: the engine has just looked.
-        if Part::Read.ready().contains(ready) {
-            return self.call(watcher, Part::Read, ready);
+        if Part::Read.ready().contains(ready)
+            && let Some(callback) = self.take_callback(watcher, Part::Read)
+        {
+            return self.call(watcher, Part::Read, ready, callback);
         }
         self.dispatch_parts(watcher, ready)
-    }
-
-    /// What is reported to the net layer goes there whole.
-    #[inline(never)]
-    fn dispatch_net(&mut self, watcher: Watcher, ready: Ready) -> Result<(), BoxError> {
-        let slot = self.callbacks.watch(watcher);
-        match slot.and_then(|slot| slot.owner()) {
-            Some(owner) => self.net_ready(owner, ready),
-            None => Ok(()),
-        }
     }
 
     /// Watches a descriptor for the net layer.
@@ -352,10 +344,10 @@ impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
         Ok(watcher)
     }
 
+    /// What is reported to the net layer goes there whole.
     #[inline(never)]
     fn dispatch_parts(&mut self, watcher: Watcher, mut ready: Ready) -> Result<(), BoxError> {
-        let slot = self.callbacks.watch(watcher);
-        if let Some(owner) = slot.and_then(|slot| slot.owner()) {
+        if let Some(owner) = self.callbacks.net_owner(watcher) {
             return self.net_ready(owner, ready);
         }
         for part in Part::ALL {
@@ -369,7 +361,10 @@ impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
             if mine.intersects(Ready::from(interest)) {
                 let hangup = ready & Ready::HANGUP;
                 ready -= mine;
-                let called = self.call(watcher, part, mine | hangup);
+                let called = match self.take_callback(watcher, part) {
+                    Some(callback) => self.call(watcher, part, mine | hangup, callback),
+                    None => Ok(()),
+                };
                 let left = ready.difference(Ready::HANGUP);
                 if (called.is_err() || self.is_stopping()) && !left.is_empty() {
                     self.keep_rest(watcher, ready);
@@ -384,16 +379,25 @@ impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
         Ok(())
     }
 
-    /// Calls one callback, taken out of its slot for the call (INV-SLOT-1).
+    /// Takes a callback out of its slot, to be called (INV-SLOT-1).
     #[inline(always)]
-    fn call(&mut self, watcher: Watcher, part: Part, ready: Ready) -> Result<(), BoxError> {
-        let Some(mut callback) = self
-            .callbacks
-            .watch(watcher)
-            .and_then(|slot| slot.take(part))
-        else {
-            return self.dispatch_net(watcher, ready);
-        };
+    fn take_callback(
+        &mut self,
+        watcher: Watcher,
+        part: Part,
+    ) -> Option<ReadyCallback<Reactor<B>, S>> {
+        self.callbacks.watch(watcher)?.take(part)
+    }
+
+    /// Calls a callback that was taken out of its slot, and puts it back.
+    #[inline(always)]
+    fn call(
+        &mut self,
+        watcher: Watcher,
+        part: Part,
+        ready: Ready,
+        mut callback: ReadyCallback<Reactor<B>, S>,
+    ) -> Result<(), BoxError> {
         self.current = Some(watcher.handle());
         let called = callback(self, watcher, ready);
         self.current = None;
