@@ -1,7 +1,7 @@
 //! Accepting connections.
 //!
 //! **What.** [`Listener`] is the handle, [`ListenerBuilder`] says where and how to listen. What was accepted goes to a callback,
-//! `max_accept_per_turn` a turn at most (L-2).
+//! `max_accept_per_turn` a turn at most (L-2). Where and with which options is rule L-1.
 //!
 //! **Invariants.** *INV-LISTENER-1*: a connection that was accepted is told, in order, each once: one that comes while the listener
 //! is paused waits, and one that comes while it closes is told before it is gone (L-4, P-5). *INV-LISTENER-2*: a listener that is

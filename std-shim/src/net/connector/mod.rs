@@ -2,7 +2,7 @@
 //!
 //! **What.** [`Connector`] is the handle of what is under way, [`ConnectorBuilder`] says where to and how. `race` decides which
 //! address is tried when, `resolve` turns names into addresses off the loop, `drive` carries out what they say on the sockets of
-//! either model.
+//! either model. Rule K-1.
 //!
 //! **Invariants.** *INV-CONNECTOR-1*: the callback is called once, with a socket or an error, in a later turn; after
 //! [`cancel`](Connector::cancel) never. *INV-CONNECTOR-2*: whatever the outcome, before the callback is called nothing of the

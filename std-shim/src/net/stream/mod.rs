@@ -1,7 +1,7 @@
 //! A connection that carries bytes, or messages.
 //!
 //! **What.** [`Stream`] is the handle, [`StreamBuilder`] says what to call and how it is bounded. `state` is the stream without its
-//! socket, `drive` tells the program what it answers.
+//! socket, `drive` tells the program what it answers. Rule M-1.
 //!
 //! **Why this shape.** What a stream is told to do is noted in its state, and its model sees to it once: when its callbacks are
 //! done, or before the loop waits.
