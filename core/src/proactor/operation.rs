@@ -527,7 +527,8 @@ pub mod op {
                 /// Starts the next member of the chain when this one has succeeded; else the rest of the chain is cancelled
                 /// (`IOSQE_IO_LINK`). A short read or write is no success, a short receive or send only with
                 /// [`MessageFlags::WAIT_ALL`]. Linux lets a chain go on after an fsync, statx or shutdown that fails on an
-                /// open file: look at its completion.
+                /// open file: look at its completion. Before Linux 5.18 a member that is refused as it is submitted, as a write
+                /// to what is not open for writing, cancels the whole chain, those before it and hard links too.
                 #[inline(always)]
                 pub fn link(mut self) -> Self {
                     self.0.link = Link::Soft;
@@ -602,7 +603,8 @@ pub mod op {
                 self
             }
 
-            /// Waits for readiness before it tries, for what will surely not be ready yet (`IORING_RECVSEND_POLL_FIRST`).
+            /// Waits for readiness before it tries, for what will surely not be ready yet (`IORING_RECVSEND_POLL_FIRST`, Linux
+            /// 5.19; before, it is tried at once).
             #[inline(always)]
             pub fn poll_first(mut self) -> Self {
                 self.0.extra_flags |= 1;

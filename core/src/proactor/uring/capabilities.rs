@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use linux_raw_sys::io_uring as linux;
 
+use super::sqe::TRANSFER_FLAGS;
 use crate::errno::Errno;
 use crate::proactor::operation::Code;
 
@@ -146,6 +147,8 @@ pub struct Capabilities {
     pub steps: heapless::Vec<StepDown, STEPS_MAX>,
     /// Bit n: operation n is there.
     pub(super) ops: u64,
+    /// Which of the flags of accept, receive and send that a request may have are known to the kernel.
+    pub(super) transfer_flags: u16,
 }
 
 impl Capabilities {
@@ -160,6 +163,17 @@ impl Capabilities {
             own_memory: false,
             steps: heapless::Vec::new(),
             ops: u64::MAX,
+            transfer_flags: TRANSFER_FLAGS,
+        }
+    }
+
+    /// Which operations there are. Flags that can't be asked for are as old as some of them.
+    pub(super) fn learn(&mut self, ops: u64) {
+        const SOCKET: u32 = linux::io_uring_op::IORING_OP_SOCKET as u32;
+        self.ops = ops;
+        // `IORING_RECVSEND_POLL_FIRST` (Linux 5.19) is advice: where it is unknown it would fail what goes without.
+        if !self.has(SOCKET) {
+            self.transfer_flags &= !(linux::IORING_RECVSEND_POLL_FIRST as u16);
         }
     }
 

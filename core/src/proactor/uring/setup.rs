@@ -592,9 +592,10 @@ fn probe<K: Kernel>(kernel: &K, fd: &Fd<K>, capabilities: &mut Capabilities) {
         return;
     }
     let known = probe.ops.iter().take(usize::from(probe.ops_len));
-    capabilities.ops = known
+    let ops = known
         .filter(|op| u32::from(op.flags) & linux::IO_URING_OP_SUPPORTED != 0 && op.op < 64)
         .fold(0, |ops, op| ops | 1 << op.op);
+    capabilities.learn(ops);
 }
 
 const _: () = assert!(offset_of!(RingMemory<8, 8>, submissions) % 4096 == 0);

@@ -252,12 +252,12 @@ where
                 sqe.address = start;
                 sqe.length = length(request, raw);
                 sqe.op_flags = message_flags(request.flags);
-                sqe.io_flags = request.extra_flags & TRANSFER_FLAGS;
+                sqe.io_flags = request.extra_flags & self.capabilities.transfer_flags;
             }
             Code::RecvMulti => {
                 sqe.flags |= BUFFER_SELECT;
-                sqe.io_flags =
-                    request.extra_flags & TRANSFER_FLAGS | linux::IORING_RECV_MULTISHOT as u16;
+                sqe.io_flags = request.extra_flags & self.capabilities.transfer_flags
+                    | linux::IORING_RECV_MULTISHOT as u16;
                 sqe.length = request.length;
                 sqe.op_flags = request.flags;
                 if let Extra::Group(group) = request.extra {

@@ -16,9 +16,7 @@ use linux_raw_sys::io_uring::io_uring_op as op;
 use super::arena::{
     ADDRESS_MAX, HAS_BUFFER, MAY_NOT_BEGIN, MISSED, Side, TOLD, TRUNCATES, UNIX_PATH_MAX, kind,
 };
-use super::sqe::{
-    TRANSFER_FLAGS, TRANSFER_MAX, link_flag, message_flags, opcode, settling, truncates, write_name,
-};
+use super::sqe::{TRANSFER_MAX, link_flag, message_flags, opcode, settling, truncates, write_name};
 use super::{Due, Uring, is_linked};
 use crate::error::Error;
 use crate::handle::{Handle, Tag};
@@ -258,7 +256,7 @@ where
                 sqe.address = (&raw mut (*side).message).cast();
                 sqe.length = 1;
                 sqe.op_flags = message_flags(request.flags);
-                sqe.io_flags = request.extra_flags & TRANSFER_FLAGS;
+                sqe.io_flags = request.extra_flags & self.capabilities.transfer_flags;
             } else {
                 sqe.address = (&raw mut (*side).vectors).cast();
                 sqe.length = moved as u32;
