@@ -455,6 +455,16 @@ pub(crate) fn probed(probe: &Probe) -> Result<Probed, Error> {
     Ok(Reactor::with_storage(epoll, Box::new(Storage::new())))
 }
 
+/// Whether this kernel has `epoll_pwait2`; says so if it has not.
+pub(crate) fn has_pwait2() -> bool {
+    let epoll = Linux.epoll_create().expect("an epoll instance");
+    let has = Linux.epoll_pwait2(epoll.borrow(), &mut [EpollEvent::EMPTY], 0) != Err(Errno::ENOSYS);
+    if !has {
+        eprintln!("skipped: the kernel lacks epoll_pwait2 (Linux 5.11)");
+    }
+    has
+}
+
 /// Waits once, and returns the turn's events.
 pub(crate) fn turn(
     reactor: &mut Probed,

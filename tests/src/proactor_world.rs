@@ -345,6 +345,26 @@ pub fn pipe_out<W: World, S>(event_loop: &mut LoopOf<W, S>) -> (File, W::End) {
     (adopt::<W, S>(event_loop, writer), end)
 }
 
+/// A pipe that the loop writes to and nobody reads from: a write fails with EPIPE once it runs.
+///
+/// With a descriptor that can't be written to it fails before it runs, and kernels before 5.18 then cancel the whole chain.
+pub fn broken_pipe<W: World, S>(event_loop: &mut LoopOf<W, S>) -> File {
+    let (writer, end) = pipe_out::<W, S>(event_loop);
+    W::outside(event_loop).close(end);
+    writer
+}
+
+/// Turns until the other side has ended, with nothing before it.
+pub fn wait_for_the_end<W: World, S>(event_loop: &mut LoopOf<W, S>, end: W::End) {
+    for _ in 0..10_000 {
+        if W::outside(event_loop).is_at_end(end) {
+            return;
+        }
+        event_loop.run_once(Some(crate::MILLI)).expect("a turn");
+    }
+    panic!("it does not end: {event_loop:?}");
+}
+
 /// A file with this content, adopted.
 pub fn file<W: World, S>(event_loop: &mut LoopOf<W, S>, name: &str, content: &[u8]) -> File {
     let fd = W::outside(event_loop).file(name, content);

@@ -20,6 +20,7 @@ use std::ops::Deref;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -28,7 +29,7 @@ use linux_event_core::errno::Errno;
 use linux_event_core::error::Error;
 use linux_event_core::handle::{File, Op};
 use linux_event_core::proactor::{
-    Completion, Event, IoBuf, Options, Proactor, RawBuf, Refused, Request, Storage, Uring,
+    Code, Completion, Event, IoBuf, Options, Proactor, RawBuf, Refused, Request, Storage, Uring,
 };
 use linux_event_core::sys::{Fd, Linux};
 
@@ -171,6 +172,50 @@ pub(crate) fn alone(name: &str) -> bool {
     }
 }
 
+/// What unwinds a test whose kernel lacks an operation.
+struct Lacks(Code);
+
+/// Of a refusal, the error.
+pub(crate) trait Refusal: std::fmt::Debug {
+    fn error(&self) -> Error;
+}
+
+impl Refusal for Error {
+    fn error(&self) -> Error {
+        *self
+    }
+}
+
+impl<R: std::fmt::Debug> Refusal for Refused<R> {
+    fn error(&self) -> Error {
+        self.error
+    }
+}
+
+/// What was made or submitted. Where the kernel lacks the operation the test ends here, and says so; any other refusal is a
+/// failure.
+pub(crate) fn there_is<T, R: Refusal>(made: Result<T, R>) -> T {
+    match made.map_err(|refused| (refused.error(), refused)) {
+        Ok(made) => made,
+        Err((Error::UnsupportedOperation { code }, _)) => resume_unwind(Box::new(Lacks(code))),
+        Err((error, refused)) => panic!("{error}: {refused:?}"),
+    }
+}
+
+/// Whether the kernel has an operation; says so if it has not.
+pub(crate) fn has(code: Code) -> bool {
+    let has = ring::<1>().backend().capabilities().supports(code);
+    if !has {
+        say_lacks(code);
+    }
+    has
+}
+
+fn say_lacks(code: Code) {
+    let (name, since) = (code.name(), code.since());
+    eprintln!("the kernel lacks {name} ({since}): nothing is tested of it");
+}
+
 /// Runs a test in a process of its own, and checks its balance: no descriptor left, every buffer home.
 ///
 /// `name` is the test's.
@@ -184,7 +229,16 @@ pub(crate) fn in_balance_but_for(name: &str, lost: isize, test: impl FnOnce()) {
         return;
     }
     let before = descriptors();
-    test();
+    let mut lost = lost;
+    if let Err(thrown) = catch_unwind(AssertUnwindSafe(test)) {
+        match thrown.downcast::<Lacks>() {
+            Ok(lacks) => {
+                say_lacks(lacks.0);
+                lost = 0; // unwinding brings everything back
+            }
+            Err(other) => resume_unwind(other),
+        }
+    }
     check_dead_memory();
     assert_eq!(buffers_out(), lost, "buffers that are not home");
     assert_eq!(descriptors(), before, "descriptors");
@@ -266,10 +320,7 @@ where
     S: BorrowMut<Storage<u32, OPS, T>>,
 {
     fn start(&mut self, request: impl Into<Request<Counted>>, data: u32) -> Op {
-        match self.submit(request, data) {
-            Ok(op) => op,
-            Err(Refused { error, .. }) => panic!("operation {data} was refused: {error}"),
-        }
+        there_is(self.submit(request, data))
     }
 
     fn turn_within(&mut self, timeout: Duration) -> Vec<Happened> {

@@ -86,10 +86,10 @@ impl Sandbox {
     /// Takes everything away.
     pub(crate) fn enter(self) {
         if let Some(bytes) = self.lockable {
-            limit(libc::RLIMIT_MEMLOCK, bytes);
+            limit(i64::from(libc::RLIMIT_MEMLOCK), bytes);
         }
         if let Some(count) = self.descriptors {
-            limit(libc::RLIMIT_NOFILE, count);
+            limit(i64::from(libc::RLIMIT_NOFILE), count);
         }
         if self.unprivileged && is_root() {
             become_nobody();
@@ -114,14 +114,14 @@ fn done(what: &str, result: libc::c_int) {
     assert_ne!(result, -1, "{what}: {}", io::Error::last_os_error());
 }
 
-fn limit(resource: libc::__rlimit_resource_t, value: u64) {
+fn limit(resource: i64, value: u64) {
     let limit = libc::rlimit {
         rlim_cur: value,
         rlim_max: value,
     };
     // SAFETY: INV-SANDBOX-1.
     done("setrlimit", unsafe {
-        libc::setrlimit(resource, &raw const limit)
+        libc::setrlimit(resource as _, &raw const limit)
     });
 }
 

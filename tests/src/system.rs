@@ -17,11 +17,9 @@ use std::time::Duration;
 /// ended well, and the test returns. `name` is the test's.
 pub(crate) fn alone(name: &str) -> bool {
     const ALONE: &str = "LINUX_EVENT_TEST_ALONE";
-    /// Seconds after which a process that hangs is ended by SIGALRM.
-    const PATIENCE_S: u32 = 60;
     if std::env::var_os(ALONE).is_some() {
         // SAFETY: no pointer.
-        unsafe { libc::alarm(PATIENCE_S) };
+        unsafe { libc::alarm(patience_s()) };
         return true;
     }
     let program = std::env::current_exe().expect("the path of this program");
@@ -38,6 +36,12 @@ pub(crate) fn alone(name: &str) -> bool {
     assert!(stdout.contains("1 passed"), "there is no test {name}");
     eprint!("{stderr}"); // what it had to say, as less than a test wants
     false
+}
+
+/// Seconds after which a process that hangs is ended by SIGALRM: more where processors are slow, as emulated ones are.
+fn patience_s() -> u32 {
+    let set = std::env::var("LINUX_EVENT_TEST_PATIENCE_S");
+    set.ok().and_then(|set| set.parse().ok()).unwrap_or(60)
 }
 
 /// The result of a call that is −1 on failure.
@@ -115,7 +119,7 @@ impl SignalStorm {
         done(unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) })?;
         let storm = Self(timer);
         let period = libc::timespec {
-            tv_sec: period.as_secs() as libc::time_t,
+            tv_sec: period.as_secs() as _,
             tv_nsec: libc::c_long::from(period.subsec_nanos()),
         };
         let setting = libc::itimerspec {

@@ -9,6 +9,7 @@ use linux_event::{File, FixedBuffer, Group, LoopError, Op, Payload, op};
 use linux_event_tests::proactor::{
     Done, Heard, LoopOf, Outside, World, adopt, client, file, finish, hear, listener, pair,
     perform, pipe_in, results, room, run, take, there_is, turn, turn_until, vectors,
+    wait_for_the_end,
 };
 use linux_event_tests::proactor_conformance;
 
@@ -97,6 +98,11 @@ proactor_conformance! {
         W::outside(&mut event_loop).put(end, b"0123456789");
         let request = op::recv_multi(one, group).limit(4);
         let Some(receiving) = there_is(event_loop.submit(request, hear::<W>("recv"))) else { return };
+        turn_until::<W, _>(&mut event_loop, |l| !l.state.is_empty());
+        if event_loop.state[0].1.outcome() == Err(Errno::EINVAL) {
+            eprintln!("skipped: this kernel knows no limit of a multishot receive");
+            return;
+        }
         turn_until::<W, _>(&mut event_loop, |l| {
             l.state.iter().map(|(_, done)| done.outcome().unwrap()).sum::<u32>() == 10
         });
@@ -143,16 +149,21 @@ proactor_conformance! {
         let mut event_loop = W::looping(0);
         let (one, end) = pair::<W, _>(&mut event_loop);
         let Some(group) = there_is(event_loop.provide(1, 16)) else { return };
-        let receiving = event_loop.recv_multi(one, group, |l: &mut LoopOf<W, u32>, done| {
+        let count = |l: &mut LoopOf<W, u32>, done: Done<W>| {
             if done.more {
                 assert_eq!(bytes::<W>(done), l.state.to_ne_bytes());
                 l.state += 1;
             }
-        });
-        let Some(receiving) = there_is(receiving) else { return };
+        };
+        let Some(mut receiving) = there_is(event_loop.recv_multi(one, group, count)) else { return };
         for number in 0..100_u32 {
             W::outside(&mut event_loop).put(end, &number.to_ne_bytes());
             turn_until::<W, _>(&mut event_loop, |l| l.state > number);
+            // With its last buffer gone, it ends: in older kernels at once, in newer ones when more bytes come.
+            turn::<W, _>(&mut event_loop);
+            if event_loop.live_op_count() == 0 {
+                receiving = event_loop.recv_multi(one, group, count).unwrap();
+            }
         }
         event_loop.cancel(receiving);
         run::<W, _>(&mut event_loop);
@@ -162,7 +173,8 @@ proactor_conformance! {
 
     fn p16_leases_are_good_until_they_go_back_in_whatever_order<W>() {
         let mut event_loop = W::looping(Heard::<W>::new());
-        let Some((_, end, group, receiving)) = receiving::<W>(&mut event_loop, 4, 16, "recv") else { return };
+        let Some((_, end, group, receiving)) = receiving::<W>(&mut event_loop, 8, 16, "recv") else { return };
+        // Some are never out: without any, older kernels end the receive before the next bytes come.
         let mut leases = Vec::new();
         for number in 0..4_u8 {
             W::outside(&mut event_loop).put(end, &[number; 5]);
@@ -370,7 +382,8 @@ proactor_conformance! {
         assert_eq!(W::outside(&mut event_loop).drain(end), b"still");
         assert!(!W::outside(&mut event_loop).is_at_end(end));
         assert_eq!(perform::<W, _>(&mut event_loop, op::close_fixed(slot)).outcome(), Ok(0));
-        assert!(W::outside(&mut event_loop).is_at_end(end), "that was the last of it");
+        // That was the last of it: older kernels let go of it a little later.
+        wait_for_the_end::<W, _>(&mut event_loop, end);
         finish::<W, _>(event_loop);
     }
 

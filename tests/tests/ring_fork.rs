@@ -18,7 +18,7 @@ use linux_event_core::error::Error;
 use linux_event_core::proactor::{Event, FixedBuffer, PollEvents, Vectors, op};
 use linux_event_core::signal::Signal;
 use linux_event_tests::libc_calls::in_forked_child;
-use ring::{CANCELLED, Counted, LONG, Ring, Turns, in_balance, results, to_core};
+use ring::{CANCELLED, Counted, LONG, Ring, Turns, in_balance, results, there_is, to_core};
 
 const DONE: ExitStatus = ExitStatus::Exited(0);
 
@@ -35,7 +35,7 @@ fn g1_every_call_in_a_forked_child_is_refused() {
             let mut ring: Ring = ring::ring();
             let (ours, mut peer) = UnixStream::pair().unwrap();
             let file = ring.take_in(ours);
-            let group = ring.provide(4, 16).unwrap();
+            let group = there_is(ring.provide(4, 16));
             ring.register_files(4).unwrap();
             let slot = ring.install(file).unwrap();
             assert!(
@@ -248,7 +248,7 @@ fn g1_a_child_forked_in_the_midst_of_a_turn_sees_its_end() {
 fn g1_a_lease_in_the_child_gives_nothing_back() {
     in_balance("g1_a_lease_in_the_child_gives_nothing_back", || {
         let mut ring: Ring = ring::ring();
-        let group = ring.provide(2, 16).unwrap();
+        let group = there_is(ring.provide(2, 16));
         let (ours, mut peer) = UnixStream::pair().unwrap();
         let file = ring.take_in(ours);
         let recv = ring.start(op::recv_multi(file, group), 1);

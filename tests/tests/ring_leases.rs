@@ -16,8 +16,10 @@ use std::time::Duration;
 use linux_event_core::errno::Errno;
 use linux_event_core::error::Error;
 use linux_event_core::handle::File;
-use linux_event_core::proactor::{Backend, Block, Event, FixedBuffer, Group, Uring, Vectors, op};
-use ring::{CANCELLED, Counted, Counting, Dice, Ring, Turns, in_balance, results};
+use linux_event_core::proactor::{
+    Backend, Block, Code, Event, FixedBuffer, Group, Uring, Vectors, op,
+};
+use ring::{CANCELLED, Counted, Counting, Dice, Done, Ring, Turns, in_balance, results, there_is};
 
 const NO_BUFFERS: i32 = -Errno::ENOBUFS.raw();
 
@@ -35,7 +37,7 @@ fn p16_a_group_that_runs_dry_ends_the_receive_and_serves_again_when_leases_are_b
     in_balance(NAME, || {
         const COUNT: usize = 4;
         let mut ring: Ring<16> = ring::ring();
-        let group = ring.provide(COUNT as u16, 8).unwrap();
+        let group = there_is(ring.provide(COUNT as u16, 8));
         let (ours, mut peer) = pair(&mut ring);
         let mut stream = Counting::default();
         for round in 0..200 {
@@ -92,7 +94,10 @@ fn p16_leases_in_random_order_never_share_memory() {
     in_balance("p16_leases_in_random_order_never_share_memory", || {
         let mut dice = Dice::new(0x5eed_0021);
         let mut ring: Ring<16> = ring::ring_over(ring::small(8, 16));
-        let groups = [ring.provide(8, 16).unwrap(), ring.provide(16, 32).unwrap()];
+        let groups = [
+            there_is(ring.provide(8, 16)),
+            there_is(ring.provide(16, 32)),
+        ];
         let mut sockets: Vec<_> = (0..4u8)
             .map(|number| (pair(&mut ring), groups[usize::from(number) % 2]))
             .collect();
@@ -130,7 +135,7 @@ fn p16_leases_in_random_order_never_share_memory() {
             }
             if round == ROUNDS / 2 {
                 // In the midst of it, another group comes and goes.
-                let third = ring.provide(2, 8).unwrap();
+                let third = there_is(ring.provide(2, 8));
                 ring.withdraw(third).unwrap();
             }
         }
@@ -154,12 +159,17 @@ fn p16_leases_in_random_order_never_share_memory() {
     });
 }
 
+/// Whether it is more than the end of a receive that took its group's last buffer: newer kernels end it when more bytes come.
+fn is_no_early_end(done: &Done) -> bool {
+    done.result != NO_BUFFERS
+}
+
 #[test]
 fn p16_a_group_in_use_is_not_withdrawn_and_one_that_is_gone_is_refused() {
     const NAME: &str = "p16_a_group_in_use_is_not_withdrawn_and_one_that_is_gone_is_refused";
     in_balance(NAME, || {
         let mut ring: Ring<16> = ring::ring();
-        let group = ring.provide(2, 16).unwrap();
+        let group = there_is(ring.provide(2, 16));
         let (ours, mut peer) = pair(&mut ring);
         let recv = ring.start(op::recv_multi(ours, group), 1);
         assert_eq!(ring.withdraw(group), Err(Error::Busy), "queued");
@@ -181,18 +191,28 @@ fn p16_a_group_in_use_is_not_withdrawn_and_one_that_is_gone_is_refused() {
         let refused = ring.submit(op::recv_multi(ours, group), 2).unwrap_err();
         assert!(matches!(refused.error, Error::Invalid(_)), "{refused}");
         // The next one may have its id, not its memory.
-        let next = ring.provide(2, 16).unwrap();
-        ring.start(op::recv_multi(ours, next), 3);
-        peer.write_all(b"two").unwrap();
-        let second = ring.turn().pop().unwrap().into_lease().expect("a lease");
+        let next = there_is(ring.provide(2, 16));
+        let receive = |ring: &mut Ring<16>| {
+            if ring.unsettled() == 0 {
+                ring.start(op::recv_multi(ours, next), 3);
+            }
+            ring.turn()
+        };
+        let mut one = |ring: &mut Ring<16>, bytes: &[u8]| {
+            peer.write_all(bytes).unwrap();
+            let mut done = receive(ring);
+            done.retain(is_no_early_end);
+            assert_eq!(done.len(), 1, "{done:?}");
+            done.pop().unwrap().into_lease().expect("a lease")
+        };
+        let second = one(&mut ring, b"two");
         assert_eq!((&*lease, &*second), (&b"one"[..], &b"two"[..]));
         drop(lease);
-        peer.write_all(b"three").unwrap();
-        let third = ring.turn().pop().unwrap().into_lease().expect("a lease");
+        let third = one(&mut ring, b"three");
         assert_eq!((&*second, &*third), (&b"two"[..], &b"three"[..]));
         // Both of the group's are out: the one that came from the old group has not come back to this.
         peer.write_all(b"four").unwrap();
-        assert_eq!(results(&ring.turn()), [(3, NO_BUFFERS)]);
+        assert_eq!(results(&receive(&mut ring)), [(3, NO_BUFFERS)]);
         drop((second, third));
         ring.withdraw(next).unwrap();
     });
@@ -207,17 +227,23 @@ fn p16_sizes_that_can_not_be_are_refused() {
             assert!(matches!(refused, Err(Error::Invalid(_))), "{count} {size}");
         }
         // The largest there can be, used to its end: its indices go round.
-        let group = ring.provide(32_768, 1).unwrap();
+        let group = there_is(ring.provide(32_768, 1));
         let (ours, mut peer) = pair(&mut ring);
-        let recv = ring.start(op::recv_multi(ours, group), 1);
+        let mut recv = ring.start(op::recv_multi(ours, group), 1);
         let mut stream = Counting::default();
         for _ in 0..20 {
             let bytes: Vec<u8> = (0..4000).map(|_| stream.next()).collect();
             peer.write_all(&bytes).unwrap();
             while stream.is_behind() {
-                for done in ring.turn() {
-                    assert_eq!((done.op, done.more), (recv, true));
+                let done = ring.turn();
+                // Older kernels end it, with the bytes, when there is no room for more completions.
+                let has_ended = done.iter().any(|done| !done.more);
+                for done in done {
+                    assert_eq!(done.op, recv);
                     stream.take(&done.into_lease().unwrap());
+                }
+                if has_ended {
+                    recv = ring.start(op::recv_multi(ours, group), 1);
                 }
             }
         }
@@ -231,6 +257,9 @@ fn p16_sizes_that_can_not_be_are_refused() {
 #[test]
 fn p16_groups_come_and_go() {
     in_balance("p16_groups_come_and_go", || {
+        if !ring::has(Code::RecvMulti) {
+            return;
+        }
         let mut ring: Ring<16> = ring::ring();
         let mut groups: Vec<Group> = Vec::new();
         let refused = loop {
@@ -268,7 +297,7 @@ fn p16_groups_come_and_go() {
         for group in groups {
             ring.withdraw(group).unwrap();
         }
-        let group = ring.provide(1, 8).unwrap();
+        let group = there_is(ring.provide(1, 8));
         ring.withdraw(group).unwrap();
     });
 }
@@ -281,7 +310,7 @@ fn p16_a_receive_that_ends_without_a_buffer_takes_none() {
         || {
             const COUNT: u16 = 2;
             let mut ring: Ring<16> = ring::ring();
-            let group = ring.provide(COUNT, 16).unwrap();
+            let group = there_is(ring.provide(COUNT, 16));
             for round in 0..50 {
                 let (ours, peer) = pair(&mut ring);
                 let recv = ring.start(op::recv_multi(ours, group), round);
@@ -318,6 +347,7 @@ fn p16_a_receive_that_ends_without_a_buffer_takes_none() {
             while done.len() < 2 {
                 done.extend(ring.turn());
             }
+            done.retain(is_no_early_end);
             assert_eq!(results(&done), [(99, 16), (99, 16)]);
             drop(done);
             ring.cancel(recv);
@@ -332,7 +362,7 @@ fn p16_a_receive_that_ends_without_a_buffer_takes_none() {
 fn p16_a_lease_is_good_wherever_it_is_dropped() {
     in_balance("p16_a_lease_is_good_wherever_it_is_dropped", || {
         let mut ring: Ring<16> = ring::ring();
-        let group = ring.provide(4, 16).unwrap();
+        let group = there_is(ring.provide(4, 16));
         let (ours, mut peer) = pair(&mut ring);
         let recv = ring.start(op::recv_multi(ours, group), 1);
         for round in 0..100u8 {
@@ -364,6 +394,7 @@ fn p16_a_lease_is_good_wherever_it_is_dropped() {
         let mut leases = Vec::new();
         while leases.len() < 4 {
             leases.extend(ring.turn());
+            leases.retain(is_no_early_end);
         }
         assert!(leases.iter().all(|done| done.more), "it came back");
         drop(leases);
@@ -524,7 +555,7 @@ fn p16_what_belongs_to_a_ring_stays_on_its_thread() {
 fn p16_bytes_of_the_last_completion_are_delivered() {
     in_balance("p16_bytes_of_the_last_completion_are_delivered", || {
         let mut ring: Ring<16> = ring::ring_over(ring::small(8, 8));
-        let group = ring.provide(64, 16).unwrap();
+        let group = there_is(ring.provide(64, 16));
         let (ours, peer) = UnixDatagram::pair().unwrap();
         let ours = ring.take_in(ours);
         let (mut next, mut ended_with_bytes) = (0, 0);

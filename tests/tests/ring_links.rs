@@ -16,7 +16,7 @@ use linux_event_core::errno::Errno;
 use linux_event_core::error::Error;
 use linux_event_core::handle::{File, Op};
 use linux_event_core::proactor::{PollEvents, Request, op};
-use ring::{CANCELLED, Counted, Dice, LONG, Ring, Turns, in_balance, results};
+use ring::{CANCELLED, Counted, Dice, LONG, Ring, Turns, in_balance, results, there_is};
 
 const MILLI: Duration = Duration::from_millis(1);
 const NOT_A_SOCKET: i32 = -Errno::ENOTSOCK.raw();
@@ -331,7 +331,7 @@ fn p9_a_timeout_ends_a_multishot_operation() {
         let ours = ring.take_in(ours);
         let (listener, _) = ring::unix_listener("timeout");
         let listener = ring.take_in(listener);
-        let group = ring.provide(4, 16).unwrap();
+        let group = there_is(ring.provide(4, 16));
         ring.start(op::accept_multi(listener).timeout(MILLI), 1);
         ring.start(op::recv_multi(ours, group).timeout(MILLI), 2);
         ring.start(op::poll_multi(ours, PollEvents::IN).timeout(MILLI), 3);

@@ -20,7 +20,7 @@ use std::time::Duration;
 use linux_event_core::errno::Errno;
 use linux_event_core::handle::File;
 use linux_event_core::proactor::{Event, How, MessageFlags, PollEvents, Vectors, op};
-use ring::{CANCELLED, Counted, Done, Ring, Turns, in_balance, results};
+use ring::{CANCELLED, Counted, Done, Ring, Turns, in_balance, results, there_is};
 
 const RESET: i32 = -Errno::ECONNRESET.raw();
 const BROKEN: i32 = -Errno::EPIPE.raw();
@@ -63,7 +63,7 @@ fn p5_a_peer_that_resets_ends_everything_that_waits_for_it() {
                 let mut ring: Ring = ring::ring();
                 let (ours, peer) = tcp();
                 let ours = ring.take_in(ours);
-                let group = ring.provide(4, 64).unwrap();
+                let group = there_is(ring.provide(4, 64));
                 fill(&mut ring, ours);
                 match round % 4 {
                     0 => drop(ring.start(op::recv(ours, Counted::with_room(8)), 1)),
@@ -103,7 +103,7 @@ fn p5_bytes_that_came_before_the_end_are_delivered_first() {
                 let mut ring: Ring = ring::ring();
                 let (ours, mut peer) = tcp();
                 let ours = ring.take_in(ours);
-                let group = ring.provide(8, 4).unwrap();
+                let group = there_is(ring.provide(8, 4));
                 let mut came = Vec::new();
                 if multishot {
                     ring.start(op::recv_multi(ours, group), 1);
@@ -312,7 +312,7 @@ fn p15_a_close_ends_what_is_in_flight_and_then_the_peer_sees_the_end() {
     in_balance(NAME, || {
         for (flushed, writes) in [(false, false), (true, false), (true, true), (false, true)] {
             let mut ring: Ring = ring::ring();
-            let group = ring.provide(2, 16).unwrap();
+            let group = there_is(ring.provide(2, 16));
             let (ours, mut peer) = UnixStream::pair().unwrap();
             let file = ring.take_in(ours);
             let number = ring.number(file).unwrap();

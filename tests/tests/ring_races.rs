@@ -18,7 +18,7 @@ use linux_event_core::errno::Errno;
 use linux_event_core::error::Error;
 use linux_event_core::handle::{File, Op, TimerId};
 use linux_event_core::proactor::{Event, Payload, PollEvents, op};
-use ring::{CANCELLED, Counted, Counting, Dice, Done, Ring, Turns, in_balance, to_std};
+use ring::{CANCELLED, Counted, Counting, Dice, Done, Ring, Turns, in_balance, there_is, to_std};
 
 /// Rounds of a race: enough for both to win many times.
 const ROUNDS: u32 = if cfg!(debug_assertions) {
@@ -262,7 +262,7 @@ fn p5_bytes_that_a_multishot_receive_has_taken_are_delivered_after_its_cancellat
     in_balance(NAME, || {
         let mut dice = Dice::new(0x5eed_0005);
         let mut ring: Ring<8> = ring::ring();
-        let group = ring.provide(4, 16).unwrap();
+        let group = there_is(ring.provide(4, 16));
         let (ours, mut peer) = UnixStream::pair().unwrap();
         let ours = ring.take_in(ours);
         let mut stream = Counting::default();
@@ -715,7 +715,7 @@ fn p7_what_was_detached_settles_in_silence_and_gives_back_what_it_made() {
         let listener = ring.take_in(listener);
         let (ours, mut peer) = UnixStream::pair().unwrap();
         let ours = ring.take_in(ours);
-        let group = ring.provide(4, 16).unwrap();
+        let group = there_is(ring.provide(4, 16));
         for round in 0..100 {
             let open = ring::descriptors();
             let ops = [

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use linux_event_core::proactor::{Backend, Options, Shutdown, op};
+use linux_event_core::proactor::{Backend, Code, Options, Shutdown, op};
 use linux_event_core::reactor::Backend as _;
 use linux_event_core::sys::BorrowedFd;
 
@@ -78,6 +78,9 @@ fn p6_a_stalled_zero_copy_send_is_leaked_and_counted() {
     let _server = listener.accept().unwrap();
     let alive = Arc::new(());
     let mut ring = ring();
+    if !has(&ring, Code::SendZeroCopy) {
+        return;
+    }
     let buffer = VecBuf::counted(vec![1; 1 << 22], &alive);
     push(
         &mut ring,
@@ -96,6 +99,9 @@ fn p6_an_accepted_descriptor_that_comes_at_the_end_is_closed() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut ring = ring();
+    if !has(&ring, Code::AcceptMulti) {
+        return;
+    }
     push(
         &mut ring,
         token(0, 1),
@@ -117,6 +123,11 @@ fn p6_an_accepted_descriptor_that_comes_at_the_end_is_closed() {
 
 #[test]
 fn p12_twenty_rings_one_after_the_other_find_a_registered_place() {
+    let registered = ring().capabilities().registered_ring;
+    if !registered {
+        eprintln!("skipped: the kernel lacks registered rings (Linux 5.18)");
+        return;
+    }
     for _ in 0..20 {
         let ring = ring();
         assert!(
@@ -159,6 +170,9 @@ fn p13_memory_of_the_programs_own() {
 fn g1_a_forked_child_only_closes() {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let mut ring = ring();
+    if !has(&ring, Code::RecvMulti) {
+        return;
+    }
     push(
         &mut ring,
         token(0, 1),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use linux_event_core::handle::{Handle, Tag};
 use linux_event_core::proactor::{
-    Backend, Carried, Lease, Memory, Options, Popped, Report, Request, Target, Uring,
+    Backend, Carried, Code, Lease, Memory, Options, Popped, Report, Request, Target, Uring,
     VectoredRequest,
 };
 use linux_event_core::reactor::Backend as _;
@@ -54,6 +54,16 @@ pub(crate) fn push_vectored(
 ) {
     ring.push_vectored(token, request.into(), vouched())
         .expect("taken");
+}
+
+/// Whether the kernel has an operation; says so if it has not.
+pub(crate) fn has(ring: &Ring, code: Code) -> bool {
+    let has = ring.capabilities().supports(code);
+    if !has {
+        let (name, since) = (code.name(), code.since());
+        eprintln!("the kernel lacks {name} ({since}): nothing is tested of it");
+    }
+    has
 }
 
 /// A report in its long form; `None` for readiness.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use linux_event_core::errno::Errno;
 use linux_event_core::error::Error;
 use linux_event_core::proactor::{
-    Backend, Carried, FixedBuffer, How, Link, PollEvents, Popped, Target, Vectors, op,
+    Backend, Carried, Code, FixedBuffer, How, Link, PollEvents, Popped, Target, Vectors, op,
 };
 use linux_event_core::reactor::Backend as _;
 use linux_event_core::sys::{BorrowedFd, Domain, Kernel, Linux, SocketKind, Sockets};
@@ -146,6 +146,9 @@ fn p1_send_and_recv() {
 #[test]
 fn p3_a_zero_copy_send_reports_twice_and_gives_back_once() {
     let mut ring = ring();
+    if !has(&ring, Code::SendZeroCopy) {
+        return;
+    }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (mut server, _) = listener.accept().unwrap();
@@ -163,6 +166,9 @@ fn p3_a_zero_copy_send_reports_twice_and_gives_back_once() {
 #[test]
 fn p11_accept_connect_and_the_peers_address() {
     let mut ring = ring();
+    if !has(&ring, Code::Socket) {
+        return;
+    }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     push(&mut ring, token(0, 1), op::accept(on(borrowed(&listener))));
@@ -205,6 +211,9 @@ fn p11_accept_connect_and_the_peers_address() {
 #[test]
 fn p5_a_descriptor_that_nobody_takes_is_closed() {
     let mut ring = ring();
+    if !has(&ring, Code::Socket) {
+        return;
+    }
     push(
         &mut ring,
         token(0, 1),
@@ -225,6 +234,9 @@ fn p5_a_descriptor_that_nobody_takes_is_closed() {
 #[test]
 fn p1_accept_multi_goes_on() {
     let mut ring = ring();
+    if !has(&ring, Code::AcceptMulti) {
+        return;
+    }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     push(
@@ -249,6 +261,9 @@ fn p1_accept_multi_goes_on() {
 #[test]
 fn p1_bind_listen_and_shut_down() {
     let mut ring = ring();
+    if !has(&ring, Code::Bind) {
+        return;
+    }
     let socket = Linux.socket(Domain::V4, SocketKind::Stream).unwrap();
     let any = "127.0.0.1:0".parse().unwrap();
     push(&mut ring, token(0, 1), op::bind(on(socket.borrow()), any));
@@ -269,6 +284,9 @@ fn p1_bind_listen_and_shut_down() {
 #[test]
 fn p1_unix_paths() {
     let mut ring = ring();
+    if !has(&ring, Code::Bind) {
+        return;
+    }
     let name = format!("\0linux-event-{}", std::process::id());
     let socket = Linux.socket(Domain::Unix, SocketKind::Stream).unwrap();
     let request = op::bind_unix(on(socket.borrow()), VecBuf::from_slice(name.as_bytes()));
@@ -413,6 +431,9 @@ fn p1_poll_once_and_again_and_again() {
 #[allow(clippy::zombie_processes, reason = "the ring waits for it")]
 fn p1_wait_for_a_child() {
     let mut ring = ring();
+    if !has(&ring, Code::WaitId) {
+        return;
+    }
     let child = std::process::Command::new("sh")
         .args(["-c", "exit 7"])
         .spawn()
@@ -426,6 +447,9 @@ fn p1_wait_for_a_child() {
 #[test]
 fn p16_leases_come_go_home_and_outlive_the_ring() {
     let mut ring = ring();
+    if !has(&ring, Code::RecvMulti) {
+        return;
+    }
     let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let group = ring.provide(4, 8).unwrap();
     push(
@@ -475,6 +499,9 @@ fn lease_of(report: Told) -> linux_event_core::proactor::Lease {
 #[test]
 fn p16_the_end_of_the_stream_ends_a_recv_multi() {
     let mut ring = ring();
+    if !has(&ring, Code::RecvMulti) {
+        return;
+    }
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let group = ring.provide(2, 8).unwrap();
     push(
@@ -587,10 +614,11 @@ fn p4_a_linked_timeout_cancels() {
 #[test]
 fn p10_chains_with_timeouts_go_on_or_end() {
     let mut ring = ring();
-    // SAFETY: no descriptor has this number.
-    let nowhere = unsafe { Target::from_raw(1_000_000) };
+    // It fails once it runs: of what can't even begin, kernels before 5.18 cancel the whole chain.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
     let limit = Duration::from_secs(50);
-    let failing = || op::read(nowhere, VecBuf::with_capacity(1)).timeout(limit);
+    let failing = || op::write(on(borrowed(&writer)), VecBuf::from_slice(b"x")).timeout(limit);
     for (hard, second) in [(false, -Errno::ECANCELED.raw()), (true, 0)] {
         ring.make_room(3).unwrap();
         let first = failing();
@@ -601,7 +629,7 @@ fn p10_chains_with_timeouts_go_on_or_end() {
         };
         push(&mut ring, token(0, 1), first);
         push(&mut ring, token(1, 1), op::nop());
-        assert_eq!(next_of(&mut ring, token(0, 1)).result, -Errno::EBADF.raw());
+        assert_eq!(next_of(&mut ring, token(0, 1)).result, -Errno::EPIPE.raw());
         assert_eq!(
             next_of(&mut ring, token(1, 1)).result,
             second,

@@ -138,9 +138,16 @@ fn g2_the_descriptor_is_readable_when_there_is_something() {
     engine.prepare().unwrap();
     assert!(!readable(&engine, 0));
     std::io::Write::write_all(&mut writer, b"x").unwrap();
-    assert!(readable(&engine, 5000), "when something completes");
-    engine.wait(Some(Duration::ZERO)).unwrap();
-    assert!(matches!(engine.next(), Some(Event::Completion(done)) if done.data == 2));
+    // It may be readable for what the ring keeps to itself: a thread of the kernel's reads, before pipes could do without.
+    let event = loop {
+        assert!(readable(&engine, 5000), "when something completes");
+        engine.wait(Some(Duration::ZERO)).unwrap();
+        if let Some(event) = engine.next() {
+            break event;
+        }
+        engine.prepare().unwrap();
+    };
+    assert!(matches!(event, Event::Completion(done) if done.data == 2));
 }
 
 #[test]
