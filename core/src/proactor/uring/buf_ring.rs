@@ -27,6 +27,15 @@ use crate::sys::{BorrowedFd, Kernel};
 
 /// The most groups of a ring.
 const GROUPS_MAX: usize = 16;
+/// What the kernel calls the first group. Linux 6.1 keeps groups with lower ids when they are unregistered, and how far it
+/// had come in their rings with them: the next group of that id then lacks buffers.
+const FIRST_ID: u16 = 64;
+
+/// What the kernel calls a group.
+pub(super) const fn kernel_id(group: Group) -> u16 {
+    FIRST_ID + group.id() % GROUPS_MAX as u16
+}
+
 /// The most buffers of a group: what the kernel takes.
 const BUFFERS_MAX: u16 = 32_768;
 /// Where the tail lies in the ring: in the last two bytes of the first entry.
@@ -194,7 +203,7 @@ impl<K: Kernel> Groups<K> {
         let mut argument = BufferGroup {
             ring: start.as_ptr(),
             entries: u32::from(count),
-            id: id as u16,
+            id: kernel_id(Group::new(id as u16)),
             flags: 0,
             reserved: [0; 3],
         };
@@ -243,7 +252,7 @@ impl<K: Kernel> Groups<K> {
         let mut argument = BufferGroup {
             ring: core::ptr::null_mut(),
             entries: 0,
-            id: group.id(),
+            id: kernel_id(group),
             flags: 0,
             reserved: [0; 3],
         };

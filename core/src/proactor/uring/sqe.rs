@@ -261,7 +261,7 @@ where
                 sqe.length = request.length;
                 sqe.op_flags = request.flags;
                 if let Extra::Group(group) = request.extra {
-                    sqe.buffer = group.id();
+                    sqe.buffer = super::buf_ring::kernel_id(group);
                 }
             }
             Code::ReadFixed | Code::WriteFixed => {
