@@ -545,7 +545,7 @@ linux_event_tests::net! {
         // The peer writes as long as there is room, and reads nothing.
         let bytes = pattern(8_000_000);
         let (mut sent, mut most, mut stalled) = (0, 0, 0);
-        while stalled < 20 {
+        while stalled < 20 && sent < bytes.len() {
             match W::send(&mut event_loop, &peer, &bytes[sent..bytes.len().min(sent + 100_000)]) {
                 Ok(count) => (sent, stalled) = (sent + count, 0),
                 Err(Errno::EAGAIN) => stalled += 1,
