@@ -56,6 +56,13 @@ fn end<W: NetWorld>(mut event_loop: Server<W>, listener: Listener, peers: Vec<W:
 }
 
 linux_event_tests::net! {
+    fn listen_00_a_listener_that_nobody_asks_for_anything_opens_and_closes<W>() {
+        let mut event_loop = server::<W>();
+        let (listener, _) = keeping::<W>(&mut event_loop);
+        assert!(listener.is_open(&event_loop) && !listener.is_paused(&event_loop));
+        end::<W>(event_loop, listener, Vec::new());
+    }
+
     fn listen_01_a_tcp_listener_reports_its_port_and_accepts_a_client_once<W>() {
         let mut event_loop = server::<W>();
         let (listener, address) = keeping::<W>(&mut event_loop);

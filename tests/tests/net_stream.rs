@@ -97,6 +97,15 @@ fn pattern(count: usize) -> Vec<u8> {
 }
 
 linux_event_tests::net! {
+    fn stream_00_a_stream_that_does_nothing_opens_and_closes<W>() {
+        let mut event_loop = W::looping(Noted::default());
+        let (stream, peer) = counting::<W>(&mut event_loop);
+        assert!(stream.is_open(&event_loop) && !stream.is_paused(&event_loop));
+        stream.close(&mut event_loop).expect("it is open");
+        until_told::<W>(&mut event_loop, &["close"]);
+        end::<W>(event_loop, stream, Some(peer));
+    }
+
     fn stream_01_what_is_written_arrives_and_close_is_told_once<W>() {
         let mut event_loop = W::looping(Noted::default());
         let (stream, peer) = counting::<W>(&mut event_loop);
