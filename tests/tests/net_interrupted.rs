@@ -32,7 +32,7 @@ fn m4_defect_s2_what_is_interrupted_is_tried_again() {
     let socket = event_loop.fake().own(ours);
     let stream = Stream::over(&mut event_loop, socket)
         .on_data(|l: &mut Loop<_, (Vec<u8>, Vec<&str>)>, _, bytes| {
-            l.state.0.extend_from_slice(bytes)
+            l.state.0.extend_from_slice(bytes);
         })
         .on_error(|l, _, _| l.state.1.push("error"))
         .on_eof(|l, stream| {

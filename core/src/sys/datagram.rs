@@ -1,6 +1,6 @@
 //! Whole packets: sending and receiving with addresses.
 //!
-//! **What.** [`Datagrams`] extends [`Sockets`](super::Sockets) by the calls that datagram sockets need beyond it. Addresses are
+//! **What.** [`Datagrams`] extends [`Sockets`] by the calls that datagram sockets need beyond it. Addresses are
 //! in the kernel's form, which [`sockaddr`] reads and writes: an internet address, or the path of a unix socket.
 //!
 //! **Invariants.** Those of the [parent](super).
