@@ -1,6 +1,8 @@
 //! The acceptance list of the original's Connect, its defects, and what ends a run.
 #![forbid(unsafe_code)]
 
+use linux_event_tests::{LONG, MILLI};
+
 use super::*;
 
 linux_event_tests::net! {
@@ -71,11 +73,10 @@ linux_event_tests::net! {
     fn connect_05_after_success_no_timeout_comes<W>() {
         let mut event_loop = client::<W>();
         let (listener, address) = server::<W>(&mut event_loop, "127.0.0.1:0");
-        let limit = Duration::from_millis(100);
-        Connector::to(&mut event_loop, address).timeout(limit).start(note::<W>).expect("room");
+        Connector::to(&mut event_loop, address).timeout(LONG).start(note::<W>).expect("room");
         drop(outcome::<W>(&mut event_loop).expect("somebody listens"));
         assert_eq!(event_loop.next_deadline(), None, "the timer is gone");
-        event_loop.run_for(2 * limit).expect("turns");
+        event_loop.run_for(if W::IS_VIRTUAL { 2 * LONG } else { MILLI }).expect("turns");
         assert!(event_loop.state.outcomes.is_empty());
         end::<W>(event_loop, &[listener]);
     }
