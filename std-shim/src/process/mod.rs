@@ -11,7 +11,7 @@
 //! *INV-CHILD-4*: no callback is called inside a call of the program's.
 //!
 //! **Why this shape.** `std` forks and execs well, so it does; what the loop adds is everything after. The pipes of either
-//! model are behind four functions, and all policy is written once, over them.
+//! model are behind five functions, and all policy is written once, over them.
 //!
 //! ```
 //! use linux_event::Loop;
