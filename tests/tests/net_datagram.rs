@@ -10,6 +10,7 @@ use linux_event::LoopError;
 use linux_event::core::errno::Errno;
 use linux_event::net::{Address, Datagram, DatagramBuilder, DatagramError, SendError};
 use linux_event_tests::both::{LoopOf, turn};
+use linux_event_tests::libc_calls;
 use linux_event_tests::net::{NetWorld, finish, settle, until};
 
 const HERE: &str = "127.0.0.1:0";
@@ -326,6 +327,21 @@ linux_event_tests::net! {
             other => panic!("{other:?}"),
         }
         end::<W>(event_loop, [server, client]);
+    }
+
+    fn d1_a_path_goes_with_its_loop_and_stays_when_a_forked_child_drops_it<W>() {
+        if W::IS_VIRTUAL {
+            return; // its paths are in the loop
+        }
+        let mut event_loop = Some(app::<W>());
+        let path = W::socket_path();
+        if let Some(event_loop) = &mut event_loop {
+            note::<W>(Datagram::unix(event_loop, &path));
+        }
+        let child = libc_calls::in_forked_child(|| drop(event_loop.take()));
+        assert!(child.success() && path.exists());
+        drop(event_loop.take());
+        assert!(!path.exists());
     }
 
     fn d1_a_unix_peer_that_is_not_there_gives_the_packet_back<W>() {

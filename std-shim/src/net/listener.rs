@@ -14,18 +14,18 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use linux_event_core::errno::Errno;
 use linux_event_core::error::Error as LoopError;
-use linux_event_core::sys::{Kernel, Linux, SocketKind};
+use linux_event_core::sys::SocketKind;
 
 use super::address::Address;
+use super::bind::{Bind, BindOptions, Named, OwnPath, bound};
 use super::drive::Owner;
 use super::model::Net;
 use super::socket::{IntoSocket, Socket, os_error};
-use super::sockets::{KernelSockets, SocketCalls};
+use super::sockets::SocketCalls;
 use super::table::Id;
 use crate::error::{BoxError, Error, Outcome};
 use crate::event_loop::Loop;
@@ -65,64 +65,16 @@ impl fmt::Display for ListenError {
 
 impl std::error::Error for ListenError {}
 
-/// Where to listen: an address, or text such as `127.0.0.1:80`, `[::1]:80`, or `*:80` for every address of the machine. Port 0
-/// takes a free one.
-///
-/// ```
-/// use linux_event::net::Bind;
-/// assert_eq!(Bind::from("127.0.0.1:80"), Bind::from(([127, 0, 0, 1], 80)));
-/// assert_eq!(Bind::from("*:80"), Bind::Any(80));
-/// assert_eq!(Bind::from("localhost"), Bind::Invalid); // names are for who connects
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bind {
-    /// This address.
-    To(SocketAddr),
-    /// Every IPv6 and IPv4 address of the machine, at this port; every IPv4 address where there is no IPv6.
-    Any(u16),
-    /// The text is no address.
-    Invalid,
-}
-
-impl<A> From<(A, u16)> for Bind
-where
-    SocketAddr: From<(A, u16)>,
-{
-    fn from(address: (A, u16)) -> Self {
-        Self::To(address.into())
-    }
-}
-
-impl From<SocketAddr> for Bind {
-    fn from(address: SocketAddr) -> Self {
-        Self::To(address)
-    }
-}
-
-impl From<&str> for Bind {
-    fn from(text: &str) -> Self {
-        match text.strip_prefix("*:") {
-            Some(port) => port.parse().map_or(Self::Invalid, Self::Any),
-            None => text.parse().map_or(Self::Invalid, Self::To),
-        }
-    }
-}
-
 /// What a listener listens on.
 enum Place<M: Net> {
-    Internet(Bind),
-    Unix(PathBuf),
+    Bound(Named),
     Adopted(Result<Socket<M>, Errno>),
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Options {
     backlog: u32,
-    reuse_address: bool,
-    reuse_port: bool,
-    v6_only: Option<bool>,
-    unlink: bool,
-    unlink_on_close: bool,
+    bind: BindOptions,
     per_turn: u32,
 }
 
@@ -171,11 +123,10 @@ impl Listener {
             place,
             options: Options {
                 backlog: 4096,
-                reuse_address: true,
-                reuse_port: false,
-                v6_only: None,
-                unlink: false,
-                unlink_on_close: true,
+                bind: BindOptions {
+                    reuse_address: true,
+                    ..BindOptions::DEFAULT
+                },
                 per_turn: 128,
             },
             on_error: None,
@@ -188,7 +139,7 @@ impl Listener {
         event_loop: &mut Loop<M, S>,
         address: impl Into<Bind>,
     ) -> ListenerBuilder<'_, M, S> {
-        Self::builder(event_loop, Place::Internet(address.into()))
+        Self::builder(event_loop, Place::Bound(Named::Internet(address.into())))
     }
 
     /// Listens on a unix socket, whose path is made, and taken away in the end. One that begins with a zero byte is abstract
@@ -197,7 +148,10 @@ impl Listener {
         event_loop: &mut Loop<M, S>,
         path: impl AsRef<Path>,
     ) -> ListenerBuilder<'_, M, S> {
-        Self::builder(event_loop, Place::Unix(path.as_ref().to_owned()))
+        Self::builder(
+            event_loop,
+            Place::Bound(Named::Unix(path.as_ref().to_owned())),
+        )
     }
 
     /// Goes on with a socket that listens already: one that was inherited, or made elsewhere. It is closed in the end; who wants
@@ -302,31 +256,31 @@ impl<M: Net, S> ListenerBuilder<'_, M, S> {
 
     /// Whether TCP may bind while old connections of its port linger (`SO_REUSEADDR`); at first it may.
     pub const fn reuse_address(mut self, on: bool) -> Self {
-        self.options.reuse_address = on;
+        self.options.bind.reuse_address = on;
         self
     }
 
     /// Whether several listeners share the address, and the kernel spreads connections among them (`SO_REUSEPORT`).
     pub const fn reuse_port(mut self, on: bool) -> Self {
-        self.options.reuse_port = on;
+        self.options.bind.reuse_port = on;
         self
     }
 
     /// Whether an IPv6 listener takes no IPv4 (`IPV6_V6ONLY`), set before it is bound; at first as the system has it.
     pub const fn v6_only(mut self, on: bool) -> Self {
-        self.options.v6_only = Some(on);
+        self.options.bind.v6_only = Some(on);
         self
     }
 
     /// Takes the path of a unix socket away before binding, if a socket is there; what is no socket is left, and binding fails.
     pub const fn unlink(mut self, on: bool) -> Self {
-        self.options.unlink = on;
+        self.options.bind.unlink = on;
         self
     }
 
     /// Whether the path of a unix socket is taken away in the end; at first it is.
     pub const fn unlink_on_close(mut self, on: bool) -> Self {
-        self.options.unlink_on_close = on;
+        self.options.bind.unlink_on_close = on;
         self
     }
 
@@ -397,113 +351,27 @@ impl<M: Net, S> fmt::Debug for ListenerBuilder<'_, M, S> {
     }
 }
 
-/// A path that was made, and is taken away with its listener: also with the loop, but not by a forked child, whose parent
-/// listens on (G-1).
-#[derive(Debug)]
-struct OwnPath {
-    path: PathBuf,
-    /// The process that made it; `None` of a fake's, whose paths go with it.
-    process: Option<u64>,
-}
-
-impl Drop for OwnPath {
-    fn drop(&mut self) {
-        if self
-            .process
-            .is_some_and(|process| Linux.is_process(process))
-        {
-            let _ = KernelSockets.unlink_socket(Address::path_bytes(&self.path));
-        }
-    }
-}
-
 /// A socket that listens, and the path to take away in the end.
 fn listen<M: Net>(
     calls: &mut M::Calls,
     place: Place<M>,
     options: Options,
 ) -> Result<(M::Socket, Option<OwnPath>), Error> {
-    let v4 = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
-    let v6 = |port| SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
-    match place {
-        Place::Internet(Bind::Invalid) => {
-            Err(LoopError::Invalid("that is no address to listen on").into())
-        }
-        Place::Internet(Bind::To(address)) => {
-            Ok((listen_at::<M>(calls, &address.into(), options)?, None))
-        }
-        Place::Internet(Bind::Any(port)) => {
-            let both = Options {
-                v6_only: options.v6_only.or(Some(false)),
-                ..options
-            };
-            let socket = match listen_at::<M>(calls, &v6(port).into(), both) {
-                Err(error) if is_without_v6(&error) => {
-                    listen_at::<M>(calls, &v4(port).into(), options)?
-                }
-                listening => listening?,
-            };
-            Ok((socket, None))
-        }
-        Place::Unix(path) => {
-            if options.unlink {
-                calls
-                    .unlink_socket(Address::path_bytes(&path))
-                    .map_err(|errno| os_error("unlink", errno))?;
-            }
-            let socket = listen_at::<M>(calls, &Address::Unix(path.clone()), options)?;
-            let own = options.unlink_on_close.then(|| OwnPath {
-                path,
-                process: M::Calls::OF_KERNEL.then(|| Linux.process_epoch()),
-            });
-            Ok((socket, own))
-        }
+    let (socket, path) = match place {
+        Place::Bound(place) => bound::<M>(calls, place, SocketKind::Stream, options.bind)?,
         Place::Adopted(socket) => {
             let socket = socket.map_err(|errno| os_error("ioctl", errno))?.0;
-            match calls.is_listening(&socket) {
+            return match calls.is_listening(&socket) {
                 Ok(true) => Ok((socket, None)),
                 Ok(false) => Err(os_error("accept", Errno::EINVAL)),
                 Err(errno) => Err(os_error("getsockopt", errno)),
-            }
+            };
         }
-    }
-}
-
-/// Whether the machine has no IPv6, or only IPv6 that takes no IPv4.
-pub(super) fn is_without_v6(error: &Error) -> bool {
-    matches!(
-        error.errno(),
-        Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL | Errno::ENOPROTOOPT)
-    )
-}
-
-fn listen_at<M: Net>(
-    calls: &mut M::Calls,
-    address: &Address,
-    options: Options,
-) -> Result<M::Socket, Error> {
-    let socket = calls
-        .open(address.domain(), SocketKind::Stream, M::NON_BLOCKING)
-        .map_err(|errno| os_error("socket", errno))?;
-    let set = |errno| os_error("setsockopt", errno);
-    if let Address::Internet(internet) = address {
-        if options.reuse_address {
-            calls.set_reuse_address(&socket, true).map_err(set)?;
-        }
-        if options.reuse_port {
-            calls.set_reuse_port(&socket, true).map_err(set)?;
-        }
-        if let Some(on) = options.v6_only.filter(|_| internet.is_ipv6()) {
-            calls.set_v6_only(&socket, on).map_err(set)?;
-        }
-    }
-    calls
-        .bind(&socket, address)
-        .map_err(|errno| os_error("bind", errno))?;
+    };
     calls
         .listen(&socket, options.backlog)
         .map_err(|errno| os_error("listen", errno))?;
-    Ok(socket)
+    Ok((socket, path))
 }
 
 impl<M: Net, S> Loop<M, S> {
@@ -681,13 +549,9 @@ impl<M: Net, S> Loop<M, S> {
 
     fn forget_listener(&mut self, id: Id) {
         if let Some(entry) = self.net.listeners.remove(id)
-            && let Some(own) = entry.path
-            && own.process.is_none()
+            && let Some(path) = entry.path
         {
-            let _ = self
-                .model
-                .calls()
-                .unlink_socket(Address::path_bytes(&own.path));
+            path.remove::<M>(self.model.calls());
         }
     }
 

@@ -56,6 +56,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod bind;
 mod connector;
 mod datagram;
 mod drive;
@@ -69,9 +70,10 @@ mod stream;
 mod table;
 
 pub use address::Address;
+pub use bind::Bind;
 pub use connector::{ConnectError, Connector, ConnectorBuilder, Failure, Question, Target};
 pub use datagram::{Datagram, DatagramBuilder, DatagramError, SendError};
-pub use listener::{Bind, ListenError, Listener, ListenerBuilder};
+pub use listener::{ListenError, Listener, ListenerBuilder};
 pub use model::Net;
 pub use socket::{IntoSocket, Socket};
 pub use sockets::{KernelSockets, SocketCalls};

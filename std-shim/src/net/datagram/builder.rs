@@ -3,16 +3,14 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use linux_event_core::errno::Errno;
-use linux_event_core::error::Error as LoopError;
 use linux_event_core::sys::{Domain, SocketKind};
 
 use super::super::address::Address;
+use super::super::bind::{Bind, BindOptions, Named, OwnPath, bound};
 use super::super::drive::Owner;
-use super::super::listener::{Bind, is_without_v6};
 use super::super::model::Net;
 use super::super::socket::{IntoSocket, Socket, os_error};
 use super::super::sockets::SocketCalls;
@@ -25,20 +23,14 @@ use crate::event_loop::Loop;
 
 /// Where a datagram socket is.
 enum Place<M: Net> {
-    Internet(Bind),
-    Unix(PathBuf),
+    Bound(Named),
     Unnamed,
     Adopted(Result<Socket<M>, Errno>),
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Options {
-    reuse_address: bool,
-    reuse_port: bool,
-    v6_only: Option<bool>,
-    broadcast: bool,
-    unlink: bool,
-    unlink_on_close: bool,
+    bind: BindOptions,
     receive_size: usize,
     packets_max: usize,
     bytes_max: usize,
@@ -65,12 +57,7 @@ impl Datagram {
             place,
             peer: None,
             options: Options {
-                reuse_address: false,
-                reuse_port: false,
-                v6_only: None,
-                broadcast: false,
-                unlink: false,
-                unlink_on_close: true,
+                bind: BindOptions::DEFAULT,
                 receive_size: 65_535,
                 packets_max: 1024,
                 bytes_max: 1024 * 1024,
@@ -86,7 +73,7 @@ impl Datagram {
         event_loop: &mut Loop<M, S>,
         address: impl Into<Bind>,
     ) -> DatagramBuilder<'_, M, S> {
-        Self::builder(event_loop, Place::Internet(address.into()))
+        Self::builder(event_loop, Place::Bound(Named::Internet(address.into())))
     }
 
     /// A unix datagram socket at a path, which is made, and taken away in the end. One that begins with a zero byte is abstract
@@ -95,7 +82,10 @@ impl Datagram {
         event_loop: &mut Loop<M, S>,
         path: impl AsRef<Path>,
     ) -> DatagramBuilder<'_, M, S> {
-        Self::builder(event_loop, Place::Unix(path.as_ref().to_owned()))
+        Self::builder(
+            event_loop,
+            Place::Bound(Named::Unix(path.as_ref().to_owned())),
+        )
     }
 
     /// A unix datagram socket without a name: it sends, and nobody can answer.
@@ -124,37 +114,37 @@ impl<M: Net, S> DatagramBuilder<'_, M, S> {
     /// Whether several sockets may have the port if each asks for it (`SO_REUSEADDR`), as multicast needs it; at first not: of
     /// two sockets with one port only one hears what comes.
     pub const fn reuse_address(mut self, on: bool) -> Self {
-        self.options.reuse_address = on;
+        self.options.bind.reuse_address = on;
         self
     }
 
     /// Whether several sockets share the address, and the kernel spreads packets among them (`SO_REUSEPORT`).
     pub const fn reuse_port(mut self, on: bool) -> Self {
-        self.options.reuse_port = on;
+        self.options.bind.reuse_port = on;
         self
     }
 
     /// Whether an IPv6 socket takes no IPv4 (`IPV6_V6ONLY`), set before it is bound; at first as the system has it.
     pub const fn v6_only(mut self, on: bool) -> Self {
-        self.options.v6_only = Some(on);
+        self.options.bind.v6_only = Some(on);
         self
     }
 
     /// Whether packets may go to broadcast addresses (`SO_BROADCAST`); at first not.
     pub const fn broadcast(mut self, on: bool) -> Self {
-        self.options.broadcast = on;
+        self.options.bind.broadcast = on;
         self
     }
 
     /// Takes the path of a unix socket away before binding, if a socket is there; what is no socket is left, and binding fails.
     pub const fn unlink(mut self, on: bool) -> Self {
-        self.options.unlink = on;
+        self.options.bind.unlink = on;
         self
     }
 
     /// Whether the path of a unix socket is taken away in the end; at first it is.
     pub const fn unlink_on_close(mut self, on: bool) -> Self {
-        self.options.unlink_on_close = on;
+        self.options.bind.unlink_on_close = on;
         self
     }
 
@@ -197,8 +187,8 @@ impl<M: Net, S> DatagramBuilder<'_, M, S> {
     ///
     /// # Errors
     /// [`Error::Socket`] with the call that failed: EADDRINUSE, EADDRNOTAVAIL, EACCES, EMFILE; ENOENT, ECONNREFUSED where a unix
-    /// peer is not there; of an adopted socket ENOTSOCK; [`LoopError::Invalid`] for text that is no address;
-    /// [`LoopError::Full`]; [`LoopError::Forked`].
+    /// peer is not there; of an adopted socket ENOTSOCK; [`Invalid`](crate::LoopError::Invalid) for text that is no address;
+    /// [`Full`](crate::LoopError::Full); [`Forked`](crate::LoopError::Forked).
     pub fn start<R: Outcome>(
         self,
         mut on_packet: impl FnMut(&mut Loop<M, S>, Datagram, &[u8], &Address, bool) -> R + 'static,
@@ -211,7 +201,7 @@ impl<M: Net, S> DatagramBuilder<'_, M, S> {
             on_error,
         } = self;
         let calls = event_loop.model.calls();
-        let (socket, path) = open::<M>(calls, place, options)?;
+        let (socket, path) = open::<M>(calls, place, options.bind)?;
         let queue = SendQueue::new(options.packets_max, options.bytes_max);
         let mut state = State::new(queue, options.receive_size, options.per_turn);
         let made = prepare::<M>(calls, &socket, peer.as_ref(), &mut state);
@@ -219,13 +209,14 @@ impl<M: Net, S> DatagramBuilder<'_, M, S> {
             let taken = event_loop.model.take_in(socket);
             Ok(taken.map_err(|(error, _)| error)?)
         });
-        let io = match (taken, &path) {
-            (Err(error), Some(path)) => {
-                let calls = event_loop.model.calls();
-                let _ = calls.unlink_socket(Address::path_bytes(path));
+        let io = match taken {
+            Ok(io) => io,
+            Err(error) => {
+                if let Some(path) = path {
+                    path.remove::<M>(event_loop.model.calls());
+                }
                 return Err(error);
             }
-            (taken, _) => taken?,
         };
         let id = event_loop.net.datagrams.insert(DatagramEntry {
             io,
@@ -251,43 +242,14 @@ impl<M: Net, S> fmt::Debug for DatagramBuilder<'_, M, S> {
     }
 }
 
-/// A socket that is bound, and the path to take away in the end.
+/// A socket, bound if it has a name, and the path to take away in the end.
 fn open<M: Net>(
     calls: &mut M::Calls,
     place: Place<M>,
-    options: Options,
-) -> Result<(M::Socket, Option<PathBuf>), Error> {
-    let any = |ip: IpAddr, port| Address::Internet(SocketAddr::new(ip, port));
+    options: BindOptions,
+) -> Result<(M::Socket, Option<OwnPath>), Error> {
     match place {
-        Place::Internet(Bind::Invalid) => {
-            Err(LoopError::Invalid("that is no address to bind to").into())
-        }
-        Place::Internet(Bind::To(address)) => {
-            Ok((bind_at::<M>(calls, &address.into(), options)?, None))
-        }
-        Place::Internet(Bind::Any(port)) => {
-            let both = Options {
-                v6_only: options.v6_only.or(Some(false)),
-                ..options
-            };
-            let v6 = any(Ipv6Addr::UNSPECIFIED.into(), port);
-            let socket = match bind_at::<M>(calls, &v6, both) {
-                Err(error) if is_without_v6(&error) => {
-                    bind_at::<M>(calls, &any(Ipv4Addr::UNSPECIFIED.into(), port), options)?
-                }
-                bound => bound?,
-            };
-            Ok((socket, None))
-        }
-        Place::Unix(path) => {
-            if options.unlink {
-                calls
-                    .unlink_socket(Address::path_bytes(&path))
-                    .map_err(|errno| os_error("unlink", errno))?;
-            }
-            let socket = bind_at::<M>(calls, &Address::Unix(path.clone()), options)?;
-            Ok((socket, options.unlink_on_close.then_some(path)))
-        }
+        Place::Bound(name) => bound::<M>(calls, name, SocketKind::Datagram, options),
         Place::Unnamed => {
             let socket = calls.open(Domain::Unix, SocketKind::Datagram, M::NON_BLOCKING);
             Ok((socket.map_err(|errno| os_error("socket", errno))?, None))
@@ -297,34 +259,6 @@ fn open<M: Net>(
             Ok((socket.0, None))
         }
     }
-}
-
-fn bind_at<M: Net>(
-    calls: &mut M::Calls,
-    address: &Address,
-    options: Options,
-) -> Result<M::Socket, Error> {
-    let socket = calls
-        .open(address.domain(), SocketKind::Datagram, M::NON_BLOCKING)
-        .map_err(|errno| os_error("socket", errno))?;
-    let set = |errno| os_error("setsockopt", errno);
-    if let Address::Internet(internet) = address {
-        if options.reuse_address {
-            calls.set_reuse_address(&socket, true).map_err(set)?;
-        }
-        if options.reuse_port {
-            calls.set_reuse_port(&socket, true).map_err(set)?;
-        }
-        if options.broadcast {
-            calls.set_broadcast(&socket, true).map_err(set)?;
-        }
-        if let Some(on) = options.v6_only.filter(|_| internet.is_ipv6()) {
-            calls.set_v6_only(&socket, on).map_err(set)?;
-        }
-    }
-    let bound = calls.bind(&socket, address);
-    bound.map_err(|errno| os_error("bind", errno))?;
-    Ok(socket)
 }
 
 /// Connects if it is to, and looks at what the socket is.

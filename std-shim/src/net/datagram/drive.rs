@@ -6,14 +6,12 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
-
 use linux_event_core::errno::Errno;
 
 use super::super::address::Address;
+use super::super::bind::OwnPath;
 use super::super::drive::Owner;
 use super::super::model::Net;
-use super::super::sockets::SocketCalls;
 use super::super::table::Id;
 use super::state::{State, Wait, is_of_the_network};
 use super::{Datagram, DatagramError};
@@ -34,7 +32,7 @@ pub(crate) struct DatagramEntry<M: Model, S> {
     pub(super) on_packet: Option<PacketCallback<M, S>>,
     pub(super) on_error: Option<ErrorCallback<M, S>>,
     /// The path to take away in the end.
-    pub(super) path: Option<PathBuf>,
+    pub(super) path: Option<OwnPath>,
     pub(crate) is_attended: bool,
 }
 
@@ -172,7 +170,7 @@ impl<M: Net, S> Loop<M, S> {
         }
         M::close_io(self, entry.io);
         if let Some(path) = entry.path {
-            let _ = self.model.calls().unlink_socket(Address::path_bytes(&path));
+            path.remove::<M>(self.model.calls());
         }
     }
 }
