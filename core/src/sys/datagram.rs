@@ -11,7 +11,7 @@
 use linux_raw_sys::general as linux;
 use linux_raw_sys::net;
 
-use super::raw::{call5, call6, fd};
+use super::raw::{call6, fd};
 use super::{AsRawFd, BorrowedFd, Linux, Sockets, sockaddr};
 use crate::errno::Errno;
 
@@ -119,18 +119,6 @@ unsafe impl Datagrams for Linux {
     }
 
     fn set_broadcast(&self, socket: BorrowedFd<'_>, on: bool) -> Result<(), Errno> {
-        let value = u32::from(on);
-        // SAFETY: INV-SYS-1: `value` lives until the call returns, and its size is given.
-        unsafe {
-            call5(
-                linux::__NR_setsockopt,
-                fd(socket.as_raw_fd()),
-                net::SOL_SOCKET as usize,
-                net::SO_BROADCAST as usize,
-                &raw const value as usize,
-                size_of::<u32>(),
-            )
-        }
-        .map(drop)
+        Self::set_option(socket, net::SOL_SOCKET, net::SO_BROADCAST, u32::from(on))
     }
 }

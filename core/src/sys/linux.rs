@@ -21,7 +21,7 @@ use crate::signal::SignalSet;
 pub struct Linux;
 
 /// The kernel's signal sets are 64 bits on every architecture served here.
-const SIGSET_BYTES: usize = 8;
+pub(super) const SIGSET_BYTES: usize = 8;
 /// Nanoseconds in a second.
 pub(super) const NANOS: u64 = 1_000_000_000;
 

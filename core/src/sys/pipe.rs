@@ -1,27 +1,29 @@
 //! Pipes: what a parent needs for those of its children.
 //!
-//! **What.** Writing without SIGPIPE (rule M-4), the non-blocking mode, and the mask for new files, as methods of [`Linux`].
+//! **What.** Writing without SIGPIPE (rule M-4), and the mask for new files, as methods of [`Linux`].
 //!
 //! **Invariants.** Those of the [parent](super). *INV-PIPE-1*: a SIGPIPE that a write raised is taken back before the thread's
 //! mask is restored; one that was pending before stays.
 //!
 //! **Why this shape.** A library must not change what SIGPIPE does in its host, and can't know it either. Linux 6.18 has a
-//! flag for it; before, the signal is blocked for the length of the call, which is two calls more.
+//! flag for it; before, the signal is blocked for the length of the call, which is three calls more.
 
 use core::mem::size_of;
 use core::ptr;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use linux_raw_sys::general as linux;
 
-use super::raw::{call3, call4, call6, fd};
+use super::linux::SIGSET_BYTES;
+use super::raw::{call1, call2, call4, call6, fd};
 use super::{AsRawFd, BorrowedFd, Kernel, Linux, MaskChange};
 use crate::errno::Errno;
 use crate::signal::{Signal, SignalSet};
 
 /// `RWF_NOSIGNAL` (Linux 6.18).
 const RWF_NOSIGNAL: usize = 0x100;
-/// The size of the kernel's `sigset_t`.
-const SIGSET_BYTES: usize = 8;
+/// The kernel has said that it does not know [`RWF_NOSIGNAL`]: it is not asked again.
+static LACKS_FLAG: AtomicBool = AtomicBool::new(false);
 
 impl Linux {
     /// Writes to a pipe; EPIPE of one that nobody reads any more, and never SIGPIPE.
@@ -40,9 +42,12 @@ impl Linux {
     /// ```
     ///
     /// # Errors
-    /// EPIPE; EAGAIN if it would block and is [non-blocking](Self::set_nonblocking); EBADF, EINTR.
+    /// EPIPE; EAGAIN if it would block and is [non-blocking](super::Sockets::set_non_blocking); EBADF, EINTR.
     #[doc(alias = "RWF_NOSIGNAL")]
     pub fn write_without_sigpipe(self, to: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
+        if LACKS_FLAG.load(Ordering::Relaxed) {
+            return self.write_masked(to, bytes);
+        }
         let vector = linux::iovec {
             iov_base: bytes.as_ptr().cast_mut().cast(),
             iov_len: bytes.len() as _,
@@ -60,7 +65,11 @@ impl Linux {
             )
         };
         match written {
-            Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL) => self.write_masked(to, bytes),
+            Err(errno @ (Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL)) => {
+                // EINVAL may be about this file alone.
+                LACKS_FLAG.fetch_or(errno != Errno::EINVAL, Ordering::Relaxed);
+                self.write_masked(to, bytes)
+            }
             written => written,
         }
     }
@@ -81,31 +90,12 @@ impl Linux {
         written
     }
 
-    /// Has reads and writes that would wait refused with EAGAIN (`O_NONBLOCK`, `fcntl(2)`): of everybody who has this end.
-    ///
-    /// # Errors
-    /// EBADF.
-    #[doc(alias = "O_NONBLOCK")]
-    pub fn set_nonblocking(self, on: BorrowedFd<'_>, is_nonblocking: bool) -> Result<(), Errno> {
-        let on = fd(on.as_raw_fd());
-        // SAFETY: no pointer.
-        let flags = unsafe { call3(linux::__NR_fcntl, on, linux::F_GETFL as usize, 0) }?;
-        let bit = linux::O_NONBLOCK as usize;
-        let flags = if is_nonblocking {
-            flags | bit
-        } else {
-            flags & !bit
-        };
-        // SAFETY: no pointer.
-        unsafe { call3(linux::__NR_fcntl, on, linux::F_SETFL as usize, flags) }.map(drop)
-    }
-
     /// Sets which permissions new files don't get (`umask(2)`), of the whole process; returns what it was. Async-signal-safe:
     /// a forked child may call it.
     #[doc(alias = "umask")]
     pub fn set_umask(self, mask: u32) -> u32 {
         // SAFETY: no pointer. It can't fail.
-        unsafe { super::raw::call1(linux::__NR_umask, mask as usize) }.unwrap_or(0) as u32
+        unsafe { call1(linux::__NR_umask, mask as usize) }.unwrap_or(0) as u32
     }
 }
 
@@ -114,7 +104,7 @@ fn pending_signals() -> Result<SignalSet, Errno> {
     let mut bits = 0u64;
     // SAFETY: INV-SYS-1: `bits` is SIGSET_BYTES long and lives until the call returns.
     unsafe {
-        super::raw::call2(
+        call2(
             linux::__NR_rt_sigpending,
             &raw mut bits as usize,
             SIGSET_BYTES,
@@ -145,6 +135,7 @@ mod tests {
     extern crate std;
 
     use super::*;
+    use crate::sys::Sockets;
     use std::os::fd::AsRawFd as _;
 
     /// A pipe's writer that nobody reads.
@@ -220,7 +211,7 @@ mod tests {
     fn m4_a_full_pipe_is_eagain_and_its_bytes_are_counted() {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         let end = borrow(&writer);
-        Linux.set_nonblocking(end, true).expect("a mode");
+        Linux.set_non_blocking(end, true).expect("a mode");
         let page = [7; 4096];
         let mut written = 0;
         loop {
@@ -234,7 +225,7 @@ mod tests {
         }
         assert!(written >= 4096);
         assert_eq!(Linux.write_masked(end, b"x"), Err(Errno::EAGAIN));
-        Linux.set_nonblocking(end, false).expect("a mode");
+        Linux.set_non_blocking(end, false).expect("a mode");
         drop(reader);
         assert_eq!(Linux.write_without_sigpipe(end, b"x"), Err(Errno::EPIPE));
     }

@@ -331,7 +331,7 @@ pub unsafe trait Sockets: Kernel {
 }
 
 impl Linux {
-    fn set_option(
+    pub(super) fn set_option(
         socket: BorrowedFd<'_>,
         level: u32,
         option: u32,

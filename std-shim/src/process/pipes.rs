@@ -13,7 +13,7 @@ use std::io;
 use linux_event_core::errno::Errno;
 use linux_event_core::handle::{File, Watcher};
 use linux_event_core::proactor::{PollEvents, op};
-use linux_event_core::sys::{Fd, Kernel, Linux};
+use linux_event_core::sys::{Fd, Kernel, Linux, Sockets};
 
 use super::child::{self, Child};
 use super::command::refused;
@@ -217,6 +217,6 @@ fn read_done<S>(
 /// The program's end does not wait; the child's is as children expect.
 pub(super) fn nonblocking(fd: &Fd) -> io::Result<()> {
     Linux
-        .set_nonblocking(fd.borrow(), true)
+        .set_non_blocking(fd.borrow(), true)
         .map_err(|errno| io::Error::from_raw_os_error(errno.raw()))
 }
