@@ -90,14 +90,7 @@ impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
         let Some(entry) = self.net.streams.get_mut(id) else {
             return Ok(());
         };
-        let refused = match entry.io.watcher {
-            // Rarely more than one bit: a change that was refused is reported as an error.
-            Some(watcher) if ready != Ready::READ && ready != Ready::WRITE => {
-                self.model.core.watch_error(watcher)
-            }
-            _ => None,
-        };
-        if let Some(errno) = refused {
+        if let Some(errno) = entry.io.refused(&self.model, ready) {
             entry.state.failed(StreamError::Io(errno));
         } else if ready != Ready::WRITE && entry.state.wants_read() {
             return self.read_stream(id);
@@ -247,6 +240,20 @@ pub(super) struct Parts {
 }
 
 impl<Socket: AsRawFd> ReactorIo<Socket> {
+    /// Why a change of what is watched was refused: that is reported as an error.
+    #[inline]
+    pub(super) fn refused<B: LoopBackend>(
+        &self,
+        model: &Reactor<B>,
+        ready: Ready,
+    ) -> Option<Errno> {
+        // Rarely more than one bit.
+        if ready == Ready::READ || ready == Ready::WRITE {
+            return None;
+        }
+        model.core.watch_error(self.watcher?)
+    }
+
     pub(super) fn parts(&self) -> Parts {
         Parts {
             number: self.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd),

@@ -21,7 +21,7 @@ use linux_event_core::sys::sockaddr;
 use super::super::address::Address;
 use super::super::drive::{OpTag, Owner, Role};
 use super::super::table::Id;
-use super::drive::Called;
+use super::drive::{Called, DatagramEntry};
 use super::queue::Packet;
 use super::state::{Kept, Sent, Wait};
 use crate::buffer::Buffer;
@@ -96,16 +96,11 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
     }
 
     fn packet_sent(&mut self, id: Id, completion: &Completion<B>) -> Called {
-        let mut buffers = self.model.core.take_vectors();
-        buffers.truncate(1); // the other one is a path
+        let buffers = self.model.core.take_vectors();
         let Some(entry) = self.net.datagrams.get_mut(id) else {
             return Ok(());
         };
-        entry.io.is_sending = false;
-        let packet = Packet {
-            bytes: buffers.pop().unwrap_or_default().into(),
-            to: entry.state.lent_to.take(),
-        };
+        let packet = given_back(entry, buffers);
         let sent = entry.state.sent(packet, completion.outcome().map(drop));
         if entry.state.wait == Wait::Room
             && let Some(file) = entry.io.file
@@ -189,18 +184,13 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         };
         entry.state.lent_to = to;
         entry.io.is_sending = true;
-        let Err((error, mut buffers)) = self.submit_message(send.into(), id, Role::Send) else {
+        let Err((error, buffers)) = self.submit_message(send.into(), id, Role::Send) else {
             return Ok(());
         };
-        buffers.truncate(1);
         let Some(entry) = self.net.datagrams.get_mut(id) else {
             return Ok(());
         };
-        entry.io.is_sending = false;
-        let packet = Packet {
-            bytes: buffers.pop().unwrap_or_default().into(),
-            to: entry.state.lent_to.take(),
-        };
+        let packet = given_back(entry, buffers);
         let errno = match error {
             crate::LoopError::Invalid(_) => Errno::EINVAL, // a path that can't be one
             error => error.errno().unwrap_or(Errno::ENOBUFS),
@@ -230,5 +220,17 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         let owner = Owner::Datagram(id);
         self.callbacks.ops.fill_net(op, OpTag { owner, role });
         Ok(op)
+    }
+}
+
+/// The packet that was lent to a send, which is over or was refused. After its bytes there may be a path.
+fn given_back<B: ProactorBackend, S>(
+    entry: &mut DatagramEntry<Proactor<B>, S>,
+    buffers: Vectors<Buffer>,
+) -> Packet {
+    entry.io.is_sending = false;
+    Packet {
+        bytes: buffers.into_iter().next().unwrap_or_default().into(),
+        to: entry.state.lent_to.take(),
     }
 }

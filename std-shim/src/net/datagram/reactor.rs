@@ -27,14 +27,7 @@ impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
         let Some(entry) = self.net.datagrams.get_mut(id) else {
             return Ok(());
         };
-        let refused = match entry.io.watcher {
-            // A change that was refused is reported as an error.
-            Some(watcher) if ready != Ready::READ && ready != Ready::WRITE => {
-                self.model.core.watch_error(watcher)
-            }
-            _ => None,
-        };
-        if let Some(errno) = refused {
+        if let Some(errno) = entry.io.refused(&self.model, ready) {
             entry.state.fault = Some(errno);
             self.attend(Owner::Datagram(id));
             return Ok(());
