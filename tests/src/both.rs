@@ -104,12 +104,15 @@ macro_rules! both {
         $crate::both!(@in fake_proactor, $crate::proactor::OnFake, $($name)*);
     };
     (@in $module:ident, $world:ty, $($name:ident)*) => {
+        $crate::both!(@by <$world as $crate::both::World>::run, $module, $world, $($name)*);
+    };
+    (@by $run:expr, $module:ident, $world:ty, $($name:ident)*) => {
         mod $module {
             $(#[test]
             fn $name() {
                 let path = concat!(module_path!(), "::", stringify!($name));
                 let (_, test) = path.split_once("::").expect("the crate's name comes first");
-                <$world as $crate::both::World>::run(test, super::$name::<$world>);
+                $run(test, super::$name::<$world>);
             })*
         }
     };

@@ -23,6 +23,7 @@ use linux_event::core::proactor::How;
 use linux_event::core::sys::Domain;
 use linux_event::fake::{Fake, FakeFd, Name};
 use linux_event::net::{Address, IntoSocket, Net};
+use linux_event::process::Spawn;
 use linux_event::{Loop, Proactor, Reactor};
 
 use crate::both::{self, LoopOf};
@@ -314,6 +315,7 @@ macro_rules! over_a_kernel {
                 crate::run_in::<crate::OnEpoll>(body);
                 let after = crate::proactor::descriptors();
                 assert_eq!(after, before, "descriptors were left open");
+                assert!(!crate::libc_calls::has_children(), "a child is left");
             }
         }
     };
@@ -522,13 +524,23 @@ macro_rules! net {
         $crate::net!(@in fake_proactor, $crate::proactor::OnFake, $($name)*);
     };
     (@in $module:ident, $world:ty, $($name:ident)*) => {
-        mod $module {
-            $(#[test]
-            fn $name() {
-                let path = concat!(module_path!(), "::", stringify!($name));
-                let (_, test) = path.split_once("::").expect("the crate's name comes first");
-                <$world as $crate::net::NetWorld>::run_net(test, super::$name::<$world>);
-            })*
-        }
+        $crate::both!(@by <$world as $crate::net::NetWorld>::run_net, $module, $world, $($name)*);
+    };
+}
+
+/// A world over a kernel: where there are processes to start, and sockets of `std`'s.
+pub trait KernelWorld: NetWorld<Ours: From<OwnedFd>, Model: Spawn> {}
+
+impl KernelWorld for crate::OnEpoll {}
+impl KernelWorld for crate::proactor::OnRing {}
+
+/// Makes a test of each body in each world over a kernel.
+#[macro_export]
+macro_rules! on_kernels {
+    ($($(#[$meta:meta])* fn $name:ident<$world:ident>() $body:block)*) => {
+        $($(#[$meta])* fn $name<$world: $crate::net::KernelWorld>() $body)*
+
+        $crate::net!(@in epoll, $crate::OnEpoll, $($name)*);
+        $crate::net!(@in ring, $crate::proactor::OnRing, $($name)*);
     };
 }

@@ -39,8 +39,8 @@ thread_local! {
     static OWN: RefCell<Own> = RefCell::default();
 }
 
-/// How many descriptors this process has.
-pub(crate) fn descriptors() -> Vec<String> {
+/// The numbers of the descriptors that this process has.
+pub fn descriptors() -> Vec<String> {
     let numbers = std::fs::read_dir("/proc/self/fd").expect("this process");
     let of = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("a number").file_name();
     let mut numbers: Vec<_> = numbers

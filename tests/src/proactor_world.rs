@@ -32,8 +32,9 @@ mod on_ring;
 use crate::{LONG, Machine, both};
 
 pub use on_fake::OnFake;
+pub use on_ring::descriptors;
+pub(crate) use on_ring::is_there;
 pub use on_ring::{OnRing, OtherSide};
-pub(crate) use on_ring::{descriptors, is_there};
 
 /// A loop of the world `W`.
 pub type LoopOf<W, S = ()> = Loop<Proactor<<W as World>::Backend>, S>;

@@ -3,87 +3,44 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 
+use linux_event::Domain;
 use linux_event::core::sys::{Linux, SocketKind, Sockets};
-use linux_event::net::{Address, Listener, Net, Socket, Stream};
-use linux_event::{Domain, Epoll, Loop, Proactor, Reactor, Uring};
-use linux_event_tests::LONG;
-
-trait Real: Net {
-    fn looping<S>(state: S) -> Loop<Self, S>;
-    fn adopt(event_loop: &mut Loop<Self, Peers>, listening: UnixListener) -> Listener;
-}
-
-impl Real for Reactor<Epoll> {
-    fn looping<S>(state: S) -> Loop<Self, S> {
-        Loop::reactor_with(state).expect("a loop")
-    }
-
-    fn adopt(event_loop: &mut Loop<Self, Peers>, listening: UnixListener) -> Listener {
-        let listener = Listener::adopt(event_loop, listening).start(note::<Self>);
-        listener.expect("it listens")
-    }
-}
-
-impl Real for Proactor<Uring> {
-    fn looping<S>(state: S) -> Loop<Self, S> {
-        Loop::proactor_with(state).expect("a loop")
-    }
-
-    fn adopt(event_loop: &mut Loop<Self, Peers>, listening: UnixListener) -> Listener {
-        let listener = Listener::adopt(event_loop, listening).start(note::<Self>);
-        listener.expect("it listens")
-    }
-}
-
-macro_rules! both {
-    ($(fn $name:ident<$model:ident>() $body:block)*) => {
-        $(fn $name<$model: Real>() $body)*
-
-        mod epoll {
-            $(#[test]
-            fn $name() {
-                super::$name::<linux_event::Reactor<linux_event::Epoll>>();
-            })*
-        }
-
-        mod ring {
-            $(#[test]
-            fn $name() {
-                super::$name::<linux_event::Proactor<linux_event::Uring>>();
-            })*
-        }
-    };
-}
+use linux_event::net::{Address, Listener, Socket, Stream};
+use linux_event_tests::both::LoopOf;
+use linux_event_tests::net::KernelWorld;
+use linux_event_tests::{LONG, on_kernels};
 
 /// The peers of whom was accepted.
 type Peers = Vec<Address>;
 
 #[allow(clippy::needless_pass_by_value, reason = "it is what a listener calls")]
-fn note<M: Net>(event_loop: &mut Loop<M, Peers>, _: Listener, socket: Socket<M>) {
+fn note<M: KernelWorld>(event_loop: &mut LoopOf<M, Peers>, _: Listener, socket: Socket<M::Model>) {
     let peer = socket.peer(event_loop).expect("it is connected");
     event_loop.state.push(peer);
 }
 
-fn until<M: Net>(event_loop: &mut Loop<M, Peers>, count: usize) {
+fn until<M: KernelWorld>(event_loop: &mut LoopOf<M, Peers>, count: usize) {
     while event_loop.state.len() < count {
         event_loop.run_once(Some(LONG)).expect("a turn");
     }
 }
 
-both! {
+on_kernels! {
     fn listen_08_an_adopted_unix_socket_has_its_family_and_keeps_its_path<M>() {
         let name = format!("linux-event-adopted-{}-{:?}.sock", std::process::id(), std::thread::current().id());
         let path = std::env::temp_dir().join(name);
         let listening = UnixListener::bind(&path).expect("a path");
         let mut event_loop = M::looping(Peers::new());
-        let listener = M::adopt(&mut event_loop, listening);
+        let ours = M::Ours::from(OwnedFd::from(listening));
+        let listener = Listener::adopt(&mut event_loop, ours).start(note::<M>).expect("it listens");
         // Defect L4: the family is known of a socket that was wrapped too.
         let address = listener.local_address(&mut event_loop).expect("it listens");
         assert_eq!(address.path(), Some(&*path));
         let client = UnixStream::connect(&path).expect("it listens");
-        until(&mut event_loop, 1);
+        until::<M>(&mut event_loop, 1);
         assert_eq!(event_loop.state[0].path().map(|path| path.as_os_str().len()), Some(0), "it has no name");
         drop(client);
         listener.close(&mut event_loop).expect("it is open");
@@ -98,27 +55,27 @@ both! {
             return; // there is no IPv6 here
         };
         let both = Listener::tcp(&mut event_loop, "[::]:0").v6_only(false).start(note::<M>).expect("a port");
-        let port = |event_loop: &mut Loop<M, Peers>, listener: Listener| {
+        let port = |event_loop: &mut LoopOf<M, Peers>, listener: Listener| {
             let address = listener.local_address(event_loop).expect("it listens");
             SocketAddr::from((Ipv4Addr::LOCALHOST, address.internet().expect("TCP").port()))
         };
         let (at_alone, at_both) = (port(&mut event_loop, alone), port(&mut event_loop, both));
         TcpStream::connect(at_alone).expect_err("IPv4 is not listened for");
         let client = TcpStream::connect(at_both).expect("both are");
-        until(&mut event_loop, 1);
+        until::<M>(&mut event_loop, 1);
         drop(client);
     }
 
     fn l4_defect_l3_a_peer_is_what_its_address_says_however_long_that_is<M>() {
         // Sixteen bytes, as many as an address of IPv4: two for the family, fourteen of a name.
-        let name = format!("\0{:013}", std::process::id() * 2 + u32::from(std::any::type_name::<M>().contains("Uring")));
+        let name = format!("\0{:013}", std::process::id() * 2 + u32::from(std::any::type_name::<M>().contains("OnRing")));
         let path = format!("\0linux-event-l3-{name:?}");
         let mut event_loop = M::looping(Peers::new());
         Listener::unix(&mut event_loop, &path).start(note::<M>).expect("a name");
         let client = Linux.socket(Domain::Unix, SocketKind::Stream).expect("a socket");
         Linux.bind_unix(client.borrow(), name.as_bytes()).expect("a name");
         Linux.connect_unix(client.borrow(), path.as_bytes()).expect("it listens");
-        until(&mut event_loop, 1);
+        until::<M>(&mut event_loop, 1);
         let peer = event_loop.state[0].path().map(|path| path.as_os_str().as_encoded_bytes().to_vec());
         assert_eq!(peer.as_deref(), Some(name.as_bytes()));
     }
@@ -138,9 +95,9 @@ both! {
             .expect("a port");
         let address = listener.local_address(&mut event_loop).expect("it listens").internet().expect("TCP");
         let silent = TcpStream::connect(address).expect("it listens");
-        until(&mut event_loop, 1);
+        until::<M>(&mut event_loop, 1);
         let mut talks = TcpStream::connect(address).expect("it listens");
-        until(&mut event_loop, 2);
+        until::<M>(&mut event_loop, 2);
         talks.write_all(b"hello").expect("room");
         talks.set_nonblocking(true).expect("a mode");
         let mut bytes = [0; 5];

@@ -8,68 +8,13 @@ mod system;
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use linux_event::Signal;
 use linux_event::core::errno::Errno;
-use linux_event::process::{Child, Exit, Job, Output, Pool, Queued, Spawn, StdinError};
-use linux_event::{Epoll, Loop, Proactor, Reactor, Signal, Uring};
-use linux_event_tests::{LONG, libc_calls};
-
-/// A model that starts processes.
-trait Starts: Spawn + 'static {
-    fn looping<S>(state: S) -> Loop<Self, S>;
-}
-
-impl Starts for Reactor<Epoll> {
-    fn looping<S>(state: S) -> Loop<Self, S> {
-        Loop::reactor_with(state).expect("a loop")
-    }
-}
-
-impl Starts for Proactor<Uring> {
-    fn looping<S>(state: S) -> Loop<Self, S> {
-        Loop::proactor_with(state).expect("a loop")
-    }
-}
-
-fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").expect("a list").count()
-}
-
-/// Runs a body in a process of its own; nothing may be left of what it opened and started.
-fn balanced(name: &str, body: fn()) {
-    if !system::alone(name) {
-        return;
-    }
-    let before = descriptors();
-    body();
-    assert_eq!(descriptors(), before, "descriptors");
-    assert!(!libc_calls::has_children(), "a child is left");
-}
-
-macro_rules! both {
-    ($(fn $name:ident<$model:ident>() $body:block)*) => {
-        $(fn $name<$model: Starts>() $body)*
-
-        mod epoll {
-            $(#[test]
-            fn $name() {
-                super::balanced(
-                    concat!("epoll::", stringify!($name)),
-                    super::$name::<linux_event::Reactor<linux_event::Epoll>>,
-                );
-            })*
-        }
-
-        mod ring {
-            $(#[test]
-            fn $name() {
-                super::balanced(
-                    concat!("ring::", stringify!($name)),
-                    super::$name::<linux_event::Proactor<linux_event::Uring>>,
-                );
-            })*
-        }
-    };
-}
+use linux_event::process::{Child, Exit, Job, Output, Pool, Queued, StdinError};
+use linux_event_tests::both::LoopOf;
+use linux_event_tests::net::KernelWorld;
+use linux_event_tests::proactor::descriptors;
+use linux_event_tests::{LONG, libc_calls, on_kernels};
 
 /// What became of a child.
 #[derive(Debug, Default)]
@@ -92,10 +37,10 @@ impl Seen {
 }
 
 /// A shell with a script: a shell is a program like others, and nothing makes one of itself.
-fn shell<M: Starts>(
-    event_loop: &Loop<M, Seen>,
+fn shell<M: KernelWorld>(
+    event_loop: &LoopOf<M, Seen>,
     script: &str,
-) -> linux_event::process::Command<M, Seen> {
+) -> linux_event::process::Command<M::Model, Seen> {
     event_loop
         .command("/bin/sh")
         .args(["-c", script])
@@ -105,22 +50,22 @@ fn shell<M: Starts>(
 }
 
 /// Runs a script to its end.
-fn run_shell<M: Starts>(script: &str) -> Seen {
+fn run_shell<M: KernelWorld>(script: &str) -> Seen {
     let mut event_loop = M::looping(Seen::default());
-    shell(&event_loop, script)
+    shell::<M>(&event_loop, script)
         .spawn(&mut event_loop)
         .expect("a child");
     event_loop.run().expect("a run");
     event_loop.into_state()
 }
 
-fn run_until<M: Starts>(event_loop: &mut Loop<M, Seen>, done: impl Fn(&Seen) -> bool) {
+fn run_until<M: KernelWorld>(event_loop: &mut LoopOf<M, Seen>, done: impl Fn(&Seen) -> bool) {
     while !done(&event_loop.state) {
         event_loop.run_once(Some(LONG)).expect("a turn");
     }
 }
 
-both! {
+on_kernels! {
     fn fork_00_a_command_without_anything_runs<M>() {
         let mut event_loop = M::looping(());
         event_loop.command("true").spawn(&mut event_loop).expect("a child");
@@ -146,7 +91,7 @@ both! {
         event_loop
             .command("sh")
             .args(["-c", script])
-            .on_stdout(|l: &mut Loop<M, Seen>, _, _| l.state.note("told"))
+            .on_stdout(|l: &mut LoopOf<M, Seen>, _, _| l.state.note("told"))
             .stdout(Output::Null)
             .stderr(Output::Drain)
             .on_exit(|l, exit| l.state.exits.push(exit))
@@ -160,11 +105,11 @@ both! {
     fn fork_04_a_program_that_can_not_be_started_is_told_at_once<M>() {
         let mut event_loop = M::looping(Seen::default());
         let before = descriptors();
-        let named = |event_loop: &Loop<M, Seen>, name: &str| {
+        let named = |event_loop: &LoopOf<M, Seen>, name: &str| {
             event_loop
                 .command(name)
                 .stdin_bytes("kept")
-                .on_stdout(|_: &mut Loop<M, Seen>, _, _| ())
+                .on_stdout(|_: &mut LoopOf<M, Seen>, _, _| ())
                 .on_exit(|l, exit| l.state.exits.push(exit))
                 .timeout(LONG)
         };
@@ -182,7 +127,7 @@ both! {
         }
         // What was refused is whole, and can be started where it is right.
         let there = event_loop.command("cat").current_dir("/none/at/all").stdin_bytes("kept");
-        let there = there.on_stdout(|l: &mut Loop<M, Seen>, _, bytes| l.state.out.extend_from_slice(bytes));
+        let there = there.on_stdout(|l: &mut LoopOf<M, Seen>, _, bytes| l.state.out.extend_from_slice(bytes));
         let refused = there.spawn(&mut event_loop).unwrap_err();
         assert_eq!(refused.error.kind(), ErrorKind::NotFound);
         refused.command.current_dir("/").spawn(&mut event_loop).expect("a child");
@@ -194,7 +139,7 @@ both! {
         let folder = std::env::temp_dir().join(format!("linux-event-fork-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let mut event_loop = M::looping(Seen::default());
-        shell(&event_loop, "printf '%s %s %s %s' \"$ONE\" \"${PATH:+path}\" \"$PWD\" \"$(umask)\"; : > made")
+        shell::<M>(&event_loop, "printf '%s %s %s %s' \"$ONE\" \"${PATH:+path}\" \"$PWD\" \"$(umask)\"; : > made")
             .env("ONE", "1")
             .current_dir(&folder)
             .umask(0o027)
@@ -214,7 +159,7 @@ both! {
             .env("TWO", "2")
             .env("THREE", "3")
             .env_remove("THREE")
-            .on_stdout(|l: &mut Loop<M, Seen>, _, bytes| l.state.out.extend_from_slice(bytes))
+            .on_stdout(|l: &mut LoopOf<M, Seen>, _, bytes| l.state.out.extend_from_slice(bytes))
             .spawn(&mut event_loop)
             .expect("a child");
         event_loop.run().expect("a run");
@@ -223,7 +168,7 @@ both! {
 
     fn fork_06_a_mebibyte_in_pieces_is_read_whole<M>() {
         let mut event_loop = M::looping(Seen::default());
-        let child = shell(&event_loop, "wc -c").stdin_pipe().spawn(&mut event_loop).expect("a child");
+        let child = shell::<M>(&event_loop, "wc -c").stdin_pipe().spawn(&mut event_loop).expect("a child");
         for piece in 0..8 {
             let pending = child.write(&mut event_loop, vec![piece; 128 * 1024]).expect("room");
             assert!(pending > 0 && pending <= 1024 * 1024);
@@ -242,7 +187,7 @@ both! {
         event_loop
             .command("echo")
             .tag("mine")
-            .on_stdout(|l: &mut Loop<M, Seen>, child, _| {
+            .on_stdout(|l: &mut LoopOf<M, Seen>, child, _| {
                 let tag = child.tag(l).unwrap_or_default().to_owned();
                 l.state.note(tag);
             })
@@ -256,7 +201,7 @@ both! {
     fn fork_08_a_timeout_ends_a_slow_child_and_leaves_a_fast_one<M>() {
         let mut event_loop = M::looping(Seen::default());
         // It says that it is ready to be told, so that nothing depends on how fast it gets there.
-        shell(&event_loop, "trap 'exit 0' TERM; while :; do sleep 0.01; done")
+        shell::<M>(&event_loop, "trap 'exit 0' TERM; while :; do sleep 0.01; done")
             .timeout(Duration::from_millis(300))
             .kill_after(None)
             .on_timeout(|l, child| {
@@ -269,7 +214,7 @@ both! {
         assert_eq!(event_loop.state.notes, ["timeout"]);
         assert!(event_loop.state.exit().timed_out);
         event_loop.state = Seen::default();
-        shell(&event_loop, ":").timeout(LONG).spawn(&mut event_loop).expect("a child");
+        shell::<M>(&event_loop, ":").timeout(LONG).spawn(&mut event_loop).expect("a child");
         event_loop.run().expect("a run");
         assert!(!event_loop.state.exit().timed_out);
         assert_eq!(event_loop.next_deadline(), None, "its timer is gone");
@@ -278,12 +223,12 @@ both! {
     fn fork_09_a_child_that_stops_reading_holds_nobody_up<M>() {
         libc_calls::have_sigpipe_end_the_process();
         let mut event_loop = M::looping(Seen::default());
-        let child = shell(&event_loop, "exec sleep 1000")
+        let child = shell::<M>(&event_loop, "exec sleep 1000")
             .stdin_bytes(vec![1; 10 << 20])
             .timeout(Duration::from_millis(50))
             .spawn(&mut event_loop)
             .expect("a child");
-        run_until(&mut event_loop, |seen| !seen.exits.is_empty());
+        run_until::<M>(&mut event_loop, |seen| !seen.exits.is_empty());
         let exit = event_loop.state.exit();
         assert!(exit.timed_out);
         assert_eq!(exit.signal(), Some(Signal::TERM));
@@ -298,7 +243,7 @@ both! {
         for _ in 0..10 {
             let command = event_loop
                 .command("true")
-                .on_start(|l: &mut Loop<M, (usize, usize, usize)>, _| {
+                .on_start(|l: &mut LoopOf<M, (usize, usize, usize)>, _| {
                     l.state.0 += 1;
                     l.state.1 = l.state.1.max(l.state.0);
                 })
@@ -329,12 +274,12 @@ both! {
     fn fork_11_a_drain_is_told_once_after_all_or_in_the_next_turn<M>() {
         let mut event_loop = M::looping((0, 0));
         let pool = Pool::new(&mut event_loop, 3);
-        pool.on_drain(&mut event_loop, |l: &mut Loop<M, (u32, u32)>| l.state.1 += 1);
+        pool.on_drain(&mut event_loop, |l: &mut LoopOf<M, (u32, u32)>| l.state.1 += 1);
         assert_eq!(event_loop.state.1, 0, "not in the call");
         event_loop.run().expect("a run");
         assert_eq!(event_loop.state, (0, 1));
         for _ in 0..12 {
-            let command = event_loop.command("true").on_exit(|l: &mut Loop<M, (u32, u32)>, _| l.state.0 += 1);
+            let command = event_loop.command("true").on_exit(|l: &mut LoopOf<M, (u32, u32)>, _| l.state.0 += 1);
             pool.spawn(&mut event_loop, command).expect("taken");
         }
         for _ in 0..2 {
@@ -354,7 +299,7 @@ both! {
             let command = event_loop
                 .command("true")
                 .tag(format!("job {number}"))
-                .on_exit(|l: &mut Loop<M, Seen>, exit| l.state.note(exit.tag.unwrap_or_default()));
+                .on_exit(|l: &mut LoopOf<M, Seen>, exit| l.state.note(exit.tag.unwrap_or_default()));
             pool.spawn(&mut event_loop, command).expect("taken");
         }
         let late = ["job 3", "job 4", "job 5"];
@@ -386,11 +331,11 @@ both! {
     fn fork_14_a_queued_command_is_given_back_when_it_is_cancelled<M>() {
         let mut event_loop = M::looping(Seen::default());
         let pool = Pool::new(&mut event_loop, 0);
-        let queue = |event_loop: &mut Loop<M, Seen>, tag: &str| -> Queued {
+        let queue = |event_loop: &mut LoopOf<M, Seen>, tag: &str| -> Queued {
             let command = event_loop
                 .command("true")
                 .tag(tag)
-                .on_exit(|l: &mut Loop<M, Seen>, exit| l.state.note(exit.tag.unwrap_or_default()));
+                .on_exit(|l: &mut LoopOf<M, Seen>, exit| l.state.note(exit.tag.unwrap_or_default()));
             match pool.spawn(event_loop, command).expect("taken") {
                 Job::Queued(queued) => queued,
                 Job::Started(_) => panic!("none may run"),
@@ -413,7 +358,7 @@ both! {
         let pool = Pool::new(&mut event_loop, 1);
         let jobs = [(); 3].map(|()| {
             let command = event_loop.command("cat").stdin_pipe();
-            let command = command.on_start(|l: &mut Loop<M, (Vec<Child>, bool)>, child| l.state.0.push(child));
+            let command = command.on_start(|l: &mut LoopOf<M, (Vec<Child>, bool)>, child| l.state.0.push(child));
             pool.spawn(&mut event_loop, command).expect("taken")
         });
         assert!(matches!(jobs, [Job::Started(_), Job::Queued(_), Job::Queued(_)]));
@@ -443,7 +388,7 @@ both! {
         let bad = event_loop.command("true").env("A=B", "x");
         assert_eq!(pool.spawn(&mut event_loop, bad).unwrap_err().error.kind(), ErrorKind::InvalidInput);
         for name in ["/none/at/all", "true", "/none/either", "true"] {
-            let command = event_loop.command(name).on_exit(|l: &mut Loop<M, Seen>, exit| {
+            let command = event_loop.command(name).on_exit(|l: &mut LoopOf<M, Seen>, exit| {
                 l.state.note(match &exit.status {
                     Ok(_) => "ran".to_owned(),
                     Err(error) => format!("{:?}", error.kind()),
@@ -463,7 +408,7 @@ both! {
         let mut event_loop = M::looping(0);
         let pool = Pool::new(&mut event_loop, 1);
         for number in 0..3 {
-            let command = event_loop.command("true").on_exit(move |l: &mut Loop<M, i32>, _| {
+            let command = event_loop.command("true").on_exit(move |l: &mut LoopOf<M, i32>, _| {
                 l.state += 1;
                 match number {
                     0 => Err("on purpose"),
@@ -485,7 +430,7 @@ both! {
         let mut event_loop = M::looping(0);
         let pool = Pool::new(&mut event_loop, 1);
         for _ in 0..4 {
-            let command = event_loop.command("true").on_exit(|l: &mut Loop<M, i32>, _| l.state += 1);
+            let command = event_loop.command("true").on_exit(|l: &mut LoopOf<M, i32>, _| l.state += 1);
             pool.spawn(&mut event_loop, command).expect("taken");
         }
         pool.set_max(&mut event_loop, usize::MAX);
@@ -497,7 +442,7 @@ both! {
     fn f3_a_pool_without_a_limit_counts_and_drains_when_it_is_idle<M>() {
         let mut event_loop = M::looping((false, false));
         let pool = Pool::new(&mut event_loop, usize::MAX);
-        let command = event_loop.command("true").on_exit(|l: &mut Loop<M, (bool, bool)>, _| l.state.0 = true);
+        let command = event_loop.command("true").on_exit(|l: &mut LoopOf<M, (bool, bool)>, _| l.state.0 = true);
         pool.spawn(&mut event_loop, command).expect("taken");
         assert_eq!(pool.running(&event_loop), 1);
         pool.on_drain(&mut event_loop, |l| {
@@ -511,7 +456,7 @@ both! {
     fn f4_a_umask_is_applied_when_the_one_before_is_zero<M>() {
         let before = linux_event::core::sys::Linux.set_umask(0);
         let mut event_loop = M::looping(Seen::default());
-        shell(&event_loop, "umask").umask(0o077).spawn(&mut event_loop).expect("a child");
+        shell::<M>(&event_loop, "umask").umask(0o077).spawn(&mut event_loop).expect("a child");
         event_loop.run().expect("a run");
         assert_eq!(String::from_utf8_lossy(&event_loop.state.out).trim(), "0077");
         assert_eq!(linux_event::core::sys::Linux.set_umask(before), 0, "the program's own stays");
@@ -520,8 +465,8 @@ both! {
     fn s2_a_child_begins_with_no_signal_blocked_and_sigpipe_as_usual<M>() {
         let mut event_loop = M::looping(Seen::default());
         let kept = event_loop.signal(["USR1", "TERM", "CHLD"], |_, _| ()).expect("signals");
-        shell(&event_loop, "grep -E 'SigBlk|SigIgn' /proc/self/status").spawn(&mut event_loop).expect("a child");
-        run_until(&mut event_loop, |seen| !seen.exits.is_empty());
+        shell::<M>(&event_loop, "grep -E 'SigBlk|SigIgn' /proc/self/status").spawn(&mut event_loop).expect("a child");
+        run_until::<M>(&mut event_loop, |seen| !seen.exits.is_empty());
         let text = String::from_utf8_lossy(&event_loop.state.out).into_owned();
         let mask = |name: &str| {
             let line = text.lines().find(|line| line.starts_with(name)).expect("a line");
@@ -535,15 +480,15 @@ both! {
 
     fn f5_a_signal_reaches_the_child_and_nobody_after_it<M>() {
         let mut event_loop = M::looping(Seen::default());
-        let child = shell(&event_loop, "exec sleep 1000").spawn(&mut event_loop).expect("a child");
+        let child = shell::<M>(&event_loop, "exec sleep 1000").spawn(&mut event_loop).expect("a child");
         assert!(child.pid(&event_loop).is_some());
         assert_eq!(child.kill(&mut event_loop, Signal::KILL), Ok(true));
-        run_until(&mut event_loop, |seen| !seen.exits.is_empty());
+        run_until::<M>(&mut event_loop, |seen| !seen.exits.is_empty());
         assert_eq!(event_loop.state.exit().signal(), Some(Signal::KILL));
         assert_eq!(child.kill(&mut event_loop, Signal::KILL), Ok(false), "it is gone");
         assert_eq!(child.pid(&event_loop), None);
         // Its slot is another's, which the stale handle does not reach.
-        let next = shell(&event_loop, "exec cat").stdin_pipe().spawn(&mut event_loop).expect("a child");
+        let next = shell::<M>(&event_loop, "exec cat").stdin_pipe().spawn(&mut event_loop).expect("a child");
         assert_eq!(child.kill(&mut event_loop, Signal::KILL), Ok(false));
         assert_eq!(child.write(&mut event_loop, "x"), Err(StdinError::Closed(b"x".to_vec())));
         assert!(next.is_running(&event_loop) && next.close_stdin(&mut event_loop));
@@ -556,7 +501,7 @@ both! {
         event_loop
             .command("head")
             .args(["-c", "3000000", "/dev/zero"])
-            .on_stdout(|l: &mut Loop<M, Seen>, _, bytes| {
+            .on_stdout(|l: &mut LoopOf<M, Seen>, _, bytes| {
                 assert!(l.state.exits.is_empty());
                 l.state.out.extend_from_slice(bytes);
             })
@@ -573,7 +518,7 @@ both! {
     fn q2_a_grandchild_that_holds_the_pipe_delays_the_exit_by_the_grace_only<M>() {
         let mut event_loop = M::looping(Seen::default());
         // It tells its number, so that the test can end it.
-        shell(&event_loop, "sleep 1000 & printf '%s' $!; exit 3")
+        shell::<M>(&event_loop, "sleep 1000 & printf '%s' $!; exit 3")
             .output_grace(Duration::from_millis(20))
             .spawn(&mut event_loop)
             .expect("a child");
@@ -591,7 +536,7 @@ both! {
             .args(["-c", "printf hello; printf world >&2"])
             .stdout(Output::Collect(100))
             .stderr(Output::Collect(3))
-            .on_exit(|l: &mut Loop<M, Seen>, exit| l.state.exits.push(exit))
+            .on_exit(|l: &mut LoopOf<M, Seen>, exit| l.state.exits.push(exit))
             .spawn(&mut event_loop)
             .expect("a child");
         event_loop.run().expect("a run");
@@ -602,7 +547,7 @@ both! {
     fn q1_no_standard_input_is_the_end_at_once<M>() {
         for bytes in [None, Some("")] {
             let mut event_loop = M::looping(Seen::default());
-            let command = shell(&event_loop, "cat; printf done");
+            let command = shell::<M>(&event_loop, "cat; printf done");
             let command = match bytes {
                 None => command.stdin_null(),
                 Some(bytes) => command.stdin_bytes(bytes),
@@ -615,7 +560,7 @@ both! {
 
     fn q1_bytes_go_first_and_the_pipe_stays_open<M>() {
         let mut event_loop = M::looping(Seen::default());
-        shell(&event_loop, "cat")
+        shell::<M>(&event_loop, "cat")
             .stdin_bytes("one ")
             .stdin_pipe()
             .on_stdin_drained(|l, child| {
@@ -634,7 +579,7 @@ both! {
 
     fn q3_a_child_that_ignores_term_is_killed<M>() {
         let mut event_loop = M::looping(Seen::default());
-        shell(&event_loop, "trap '' TERM; printf ready; while :; do sleep 0.01; done")
+        shell::<M>(&event_loop, "trap '' TERM; printf ready; while :; do sleep 0.01; done")
             .timeout(Duration::from_millis(300))
             .kill_after(Some(Duration::from_millis(10)))
             .output_grace(Duration::from_millis(200))
@@ -653,7 +598,7 @@ both! {
     fn q3_a_timeout_whose_callback_fails_ends_the_child_all_the_same<M>() {
         for panics in [false, true] {
             let mut event_loop = M::looping(Seen::default());
-            shell(&event_loop, "exec sleep 1000")
+            shell::<M>(&event_loop, "exec sleep 1000")
                 .timeout(Duration::from_millis(5))
                 .kill_after(Some(Duration::from_millis(5)))
                 .on_timeout(move |_, _| {
@@ -674,11 +619,11 @@ both! {
     fn q5_a_child_that_closes_its_input_is_no_error<M>() {
         libc_calls::have_sigpipe_end_the_process();
         let mut event_loop = M::looping(Seen::default());
-        let child = shell(&event_loop, "exec <&-; printf closed; exec sleep 1000")
+        let child = shell::<M>(&event_loop, "exec <&-; printf closed; exec sleep 1000")
             .stdin_pipe()
             .spawn(&mut event_loop)
             .expect("a child");
-        run_until(&mut event_loop, |seen| seen.out == b"closed");
+        run_until::<M>(&mut event_loop, |seen| seen.out == b"closed");
         child.write(&mut event_loop, vec![1; 1 << 20]).expect("room");
         while child.pending_stdin(&event_loop) > 0 {
             event_loop.run_once(Some(LONG)).expect("a turn");
@@ -692,7 +637,7 @@ both! {
 
     fn q5_what_waits_for_a_child_is_bounded<M>() {
         let mut event_loop = M::looping(Seen::default());
-        let child = shell(&event_loop, "exec sleep 1000")
+        let child = shell::<M>(&event_loop, "exec sleep 1000")
             .stdin_pipe()
             .stdin_max(1000)
             .spawn(&mut event_loop)
@@ -710,11 +655,11 @@ both! {
     fn q1_without_descriptors_nothing_is_started_and_the_command_is_kept<M>() {
         let mut event_loop = M::looping(Seen::default());
         let before = descriptors();
-        let mut command = shell(&event_loop, "cat").stdin_bytes("kept");
+        let mut command = shell::<M>(&event_loop, "cat").stdin_bytes("kept");
         let mut refusals = 0;
         // One more at a time, so that each of the descriptors that it takes is the one that is missing.
         for spare in 0..40 {
-            system::limit_descriptors(before as u64 - 1 + spare).expect("a limit");
+            system::limit_descriptors(before.len() as u64 - 1 + spare).expect("a limit");
             let spawned = command.spawn(&mut event_loop);
             system::limit_descriptors(1024).expect("a limit");
             match spawned {
@@ -740,7 +685,7 @@ both! {
 
     fn q2_a_loop_that_is_dropped_kills_whom_it_was_told_to<M>() {
         let mut event_loop = M::looping(Seen::default());
-        let child = shell(&event_loop, "exec sleep 1000")
+        let child = shell::<M>(&event_loop, "exec sleep 1000")
             .kill_on_drop(true)
             .spawn(&mut event_loop)
             .expect("a child");
@@ -756,12 +701,12 @@ both! {
             ended: u32,
             pool: Option<Pool>,
         }
-        fn job<M: Starts>(event_loop: &mut Loop<M, State>) {
-            let command = event_loop.command("true").on_exit(|l: &mut Loop<M, State>, _| {
+        fn job<M: KernelWorld>(event_loop: &mut LoopOf<M, State>) {
+            let command = event_loop.command("true").on_exit(|l: &mut LoopOf<M, State>, _| {
                 l.state.ended += 1;
                 if l.state.left > 0 {
                     l.state.left -= 1;
-                    job(l);
+                    job::<M>(l);
                 }
             });
             let pool = event_loop.state.pool.expect("a pool");
@@ -771,7 +716,7 @@ both! {
         let pool = Pool::new(&mut event_loop, 2);
         event_loop.state.pool = Some(pool);
         for _ in 0..3 {
-            job(&mut event_loop);
+            job::<M>(&mut event_loop);
         }
         event_loop.run().expect("a run");
         assert_eq!(event_loop.state.ended, 9);
