@@ -529,10 +529,18 @@ macro_rules! net {
 }
 
 /// A world over a kernel: where there are processes to start, and sockets of `std`'s.
-pub trait KernelWorld: NetWorld<Ours: From<OwnedFd>, Model: Spawn> {}
+pub trait KernelWorld: NetWorld<Ours: From<OwnedFd>, Model: Spawn> {
+    /// Whether sockets are read and written by operations.
+    const BY_OPERATIONS: bool;
+}
 
-impl KernelWorld for crate::OnEpoll {}
-impl KernelWorld for crate::proactor::OnRing {}
+impl KernelWorld for crate::OnEpoll {
+    const BY_OPERATIONS: bool = false;
+}
+
+impl KernelWorld for crate::proactor::OnRing {
+    const BY_OPERATIONS: bool = true;
+}
 
 /// Makes a test of each body in each world over a kernel.
 #[macro_export]

@@ -2,13 +2,13 @@
 //! a bind. The names `listen_08` and `defect_l1` to `l4` are the reference's.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use linux_event::Domain;
 use linux_event::core::sys::{Linux, SocketKind, Sockets};
-use linux_event::net::{Address, Listener, Socket, Stream};
+use linux_event::net::{Address, Listener, Socket, Stream, socket_calls};
 use linux_event_tests::both::LoopOf;
 use linux_event_tests::net::KernelWorld;
 use linux_event_tests::{LONG, on_kernels};
@@ -106,5 +106,37 @@ on_kernels! {
         }
         assert_eq!(&bytes, b"hello");
         drop(silent);
+    }
+
+    fn g3_calls_that_the_net_layer_makes_itself_are_counted<M>() {
+        let mut event_loop = M::looping(Peers::new());
+        let before = socket_calls();
+        let listener = Listener::tcp(&mut event_loop, "127.0.0.1:0")
+            .start(|event_loop, listener, socket| {
+                listener.close(event_loop)?;
+                Stream::over(event_loop, socket)
+                    .on_data(|event_loop, stream, bytes| stream.write(event_loop, bytes).map(drop))
+                    .start()
+                    .map(drop)
+            })
+            .expect("a port");
+        // socket, setsockopt, bind, listen; what operations use is in blocking mode, which is a call more.
+        assert_eq!(socket_calls() - before, 4 + u64::from(M::BY_OPERATIONS));
+        let address = listener.local_address(&mut event_loop).expect("it listens");
+        let mut client = TcpStream::connect(address.internet().expect("TCP")).expect("it listens");
+        client.write_all(b"hello").expect("room");
+        client.shutdown(Shutdown::Write).expect("connected");
+        let before = socket_calls();
+        event_loop.run().expect("nothing is left");
+        let expected = if M::BY_OPERATIONS {
+            2 // the shutdown, and the listener's close
+        } else {
+            // An accept, two receives, of which the second finds the end, a send, the shutdown, and the closes of both sockets.
+            7
+        };
+        assert_eq!(socket_calls() - before, expected);
+        let mut back = String::new();
+        client.read_to_string(&mut back).expect("no reset");
+        assert_eq!(back, "hello");
     }
 }

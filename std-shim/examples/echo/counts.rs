@@ -5,11 +5,9 @@ use std::fmt;
 /// What a server has done. Prints as the line that it ends with.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    /// System calls, but for those of the loop.
-    pub(crate) syscalls: u64,
     /// Connections accepted.
     pub(crate) connections: u64,
-    /// Bytes echoed.
+    /// Bytes that came, to be sent back.
     pub(crate) bytes: u64,
     /// Connections that ended other than by the peer's end of stream.
     pub(crate) resets: u64,

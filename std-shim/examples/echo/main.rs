@@ -11,7 +11,7 @@
 //!
 //! The time of a message is from just before it is sent until its last byte is back. System calls are all that the
 //! server's thread makes from the first accept to the last close: waits, `epoll_ctl` and `io_uring_enter` by the loop's own
-//! statistics, each accept, read, write, shutdown, close and socket option by the server's count.
+//! statistics, what its listener and streams call themselves by theirs.
 //!
 //! `--serve 127.0.0.1:3000` serves until SIGINT or SIGTERM, which it takes through signalfd, and exits with code 0:
 //!
@@ -23,15 +23,12 @@
 //! `--model` chooses one of the two. Where io_uring may not be used, the line of the proactor says so; if that is all that
 //! was asked for, the exit code is 77.
 //!
-//! The files: `reactor` is the server on a loop of the reactor model, and `connection` what one of its connections does;
-//! `proactor` is the server on operations; `counts` is what a server has done; `load` is the clients.
+//! The files: `server` is the server, on either model; `counts` is what it has done; `load` is the clients.
 #![forbid(unsafe_code)]
 
-mod connection;
 mod counts;
 mod load;
-mod proactor;
-mod reactor;
+mod server;
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -39,7 +36,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use linux_event::LoopError;
+use linux_event::{Epoll, Loop, LoopError, Proactor, Reactor, Uring};
+
+use counts::Counts;
 
 /// A TCP echo server on a linux-event loop, with a built-in load.
 #[derive(Parser)]
@@ -70,8 +69,6 @@ enum Model {
     Proactor,
 }
 
-/// As much as one turn reads from one connection, and as much as a connection keeps at most.
-const READ_BYTES_MAX: usize = 64 * 1024;
 /// The exit code where io_uring may not be used: what many test harnesses read as "skipped".
 const NO_RING: u8 = 77;
 
@@ -86,8 +83,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let arguments = Arguments::parse();
     if let Some(address) = arguments.serve {
         let served = match arguments.model.unwrap_or(Model::Reactor) {
-            Model::Reactor => reactor::serve(address),
-            Model::Proactor => proactor::serve(address),
+            Model::Reactor => on_epoll().and_then(|server| server::serve(server, address)),
+            Model::Proactor => on_ring().and_then(|server| server::serve(server, address)),
         };
         return match served {
             Err(error) if is_about_ring(&*error) => {
@@ -108,8 +105,15 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             continue;
         }
         let measured = match model {
-            Model::Reactor => reactor::measure(plan),
-            Model::Proactor => proactor::measure(plan),
+            Model::Reactor => on_epoll().and_then(|server| {
+                server::measure(server, plan, |server| {
+                    let stats = server.stats();
+                    stats.waits + stats.controls
+                })
+            }),
+            Model::Proactor => on_ring().and_then(|server| {
+                server::measure(server, plan, |server| server.counters().enters)
+            }),
         };
         match measured {
             Err(error) if is_about_ring(&*error) => {
@@ -128,6 +132,14 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         }
     }
     Ok(exit)
+}
+
+fn on_epoll() -> Result<Loop<Reactor<Epoll>, Counts>, Box<dyn Error>> {
+    Ok(Loop::reactor_with(Counts::default())?)
+}
+
+fn on_ring() -> Result<Loop<Proactor<Uring>, Counts>, Box<dyn Error>> {
+    Ok(Loop::proactor_with(Counts::default())?)
 }
 
 /// Whether it says that io_uring may not be used here.

@@ -536,14 +536,13 @@ impl<M: Net, S> Loop<M, S> {
         }
         let mut io = std::mem::take(&mut entry.io);
         // Nothing is under way on it: nobody comes any more.
-        let released = M::release_io(self, &mut io);
-        if released.is_none()
-            && let Some(entry) = self.net.listeners.get_mut(id)
-        {
-            entry.io = io;
+        let Some(socket) = M::release_io(self, &mut io) else {
+            if let Some(entry) = self.net.listeners.get_mut(id) {
+                entry.io = io;
+            }
             return;
-        }
-        drop(released);
+        };
+        self.model.calls().close(socket);
         self.forget_listener(id);
     }
 

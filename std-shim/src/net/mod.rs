@@ -76,7 +76,7 @@ pub use datagram::{Datagram, DatagramBuilder, DatagramError, SendError};
 pub use listener::{ListenError, Listener, ListenerBuilder};
 pub use model::Net;
 pub use socket::{IntoSocket, Socket};
-pub use sockets::{KernelSockets, SocketCalls};
+pub use sockets::{KernelSockets, SocketCalls, socket_calls};
 pub use stream::{
     Detached, Flow, Stream, StreamBuilder, StreamError, Timeout, Transport, WriteError,
 };

@@ -340,7 +340,9 @@ impl<B: LoopBackend> Net for Reactor<B> {
             event_loop.model.core.cancel(watcher.handle());
             drop(event_loop.callbacks.vacate_watch(watcher));
         }
-        drop(io.socket);
+        if let Some(socket) = io.socket {
+            event_loop.model.calls().close(socket);
+        }
     }
 
     fn release_io<S>(event_loop: &mut Loop<Self, S>, io: &mut Self::Io) -> Option<Self::Socket> {

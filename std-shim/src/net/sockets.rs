@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -75,6 +76,8 @@ pub trait SocketCalls {
         buffer: &mut [u8],
     ) -> Result<(usize, Address), Errno>;
     fn set_broadcast(&mut self, socket: &Self::Socket, on: bool) -> Result<(), Errno>;
+    /// Closes one that is in use no more.
+    fn close(&mut self, socket: Self::Socket);
     /// Removes the path of a unix socket, if a socket is there; EEXIST if it is something else.
     fn unlink_socket(&mut self, path: &[u8]) -> Result<(), Errno>;
     /// What a name resolves to, and after how long, where that is known without asking anybody.
@@ -94,6 +97,38 @@ impl KernelSockets {
     pub(crate) fn get() -> &'static mut Self {
         Box::leak(Box::new(Self))
     }
+
+    /// The kernel, which is about to be called.
+    #[inline(always)]
+    fn kernel() -> Linux {
+        CALLS.set(CALLS.get().wrapping_add(1));
+        Linux
+    }
+}
+
+thread_local! {
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// System calls that listeners, connectors, streams and datagram sockets have made on this thread themselves: accepts, sends and
+/// receives of the reactor; in either model making, binding, asking, shutting down (G-3).
+///
+/// What the loop calls for them is not among them: [`Loop::stats`](crate::Loop::stats) has the waits and the changes of what is
+/// watched, [`Loop::counters`](crate::Loop::counters) the calls of a ring. Nor are closes of what the program drops itself, and
+/// names' resolution, which has a thread of its own.
+///
+/// ```
+/// use linux_event::Loop;
+/// use linux_event::net::{Listener, socket_calls};
+///
+/// let mut event_loop = Loop::reactor()?;
+/// let before = socket_calls();
+/// Listener::tcp(&mut event_loop, "127.0.0.1:0").start(|_, _, _| {})?;
+/// assert_eq!(socket_calls() - before, 4); // socket, setsockopt, bind, listen
+/// # Ok::<(), linux_event::Error>(())
+/// ```
+pub fn socket_calls() -> u64 {
+    CALLS.get()
 }
 
 /// `std`'s error of a system call.
@@ -116,7 +151,7 @@ impl SocketCalls for KernelSockets {
     const OF_KERNEL: bool = true;
 
     fn open(&mut self, domain: Domain, kind: SocketKind, non_blocking: bool) -> Result<Fd, Errno> {
-        let socket = Linux.socket(domain, kind)?;
+        let socket = Self::kernel().socket(domain, kind)?;
         if non_blocking {
             return Ok(socket);
         }
@@ -124,80 +159,87 @@ impl SocketCalls for KernelSockets {
     }
 
     fn set_non_blocking(&mut self, socket: Fd, on: bool) -> Result<Fd, Errno> {
+        Self::kernel();
         set_mode(socket.into_owned_fd(), on).map(from_std)
     }
 
     fn set_reuse_address(&mut self, socket: &Fd, on: bool) -> Result<(), Errno> {
-        Linux.set_reuse_address(socket.borrow(), on)
+        Self::kernel().set_reuse_address(socket.borrow(), on)
     }
 
     fn set_reuse_port(&mut self, socket: &Fd, on: bool) -> Result<(), Errno> {
-        Linux.set_reuse_port(socket.borrow(), on)
+        Self::kernel().set_reuse_port(socket.borrow(), on)
     }
 
     fn set_v6_only(&mut self, socket: &Fd, on: bool) -> Result<(), Errno> {
-        Linux.set_v6_only(socket.borrow(), on)
+        Self::kernel().set_v6_only(socket.borrow(), on)
     }
 
     fn set_no_delay(&mut self, socket: &Fd, on: bool) -> Result<(), Errno> {
-        Linux.set_no_delay(socket.borrow(), on)
+        Self::kernel().set_no_delay(socket.borrow(), on)
     }
 
     fn bind(&mut self, socket: &Fd, address: &Address) -> Result<(), Errno> {
         match address {
-            Address::Internet(address) => Linux.bind(socket.borrow(), *address),
-            Address::Unix(path) => Linux.bind_unix(socket.borrow(), Address::path_bytes(path)),
+            Address::Internet(address) => Self::kernel().bind(socket.borrow(), *address),
+            Address::Unix(path) => {
+                Self::kernel().bind_unix(socket.borrow(), Address::path_bytes(path))
+            }
         }
     }
 
     fn listen(&mut self, socket: &Fd, backlog: u32) -> Result<(), Errno> {
-        Linux.listen(socket.borrow(), backlog)
+        Self::kernel().listen(socket.borrow(), backlog)
     }
 
     fn is_listening(&mut self, socket: &Fd) -> Result<bool, Errno> {
-        Linux.is_listening(socket.borrow())
+        Self::kernel().is_listening(socket.borrow())
     }
 
     #[inline]
     fn accept(&mut self, socket: &Fd) -> Result<Fd, Errno> {
-        Linux.accept(socket.borrow()).map(|(socket, _)| socket)
+        Self::kernel()
+            .accept(socket.borrow())
+            .map(|(socket, _)| socket)
     }
 
     fn connect(&mut self, socket: &Fd, address: &Address) -> Result<(), Errno> {
         match address {
-            Address::Internet(address) => Linux.connect(socket.borrow(), *address),
-            Address::Unix(path) => Linux.connect_unix(socket.borrow(), Address::path_bytes(path)),
+            Address::Internet(address) => Self::kernel().connect(socket.borrow(), *address),
+            Address::Unix(path) => {
+                Self::kernel().connect_unix(socket.borrow(), Address::path_bytes(path))
+            }
         }
     }
 
     fn take_error(&mut self, socket: &Fd) -> Result<Option<Errno>, Errno> {
-        Linux.take_error(socket.borrow())
+        Self::kernel().take_error(socket.borrow())
     }
 
     fn local_address(&mut self, socket: &Fd) -> Result<Address, Errno> {
         let mut bytes = [0; sockaddr::UNIX_SIZE_MAX];
-        let len = Linux.local_name(socket.borrow(), &mut bytes)?;
+        let len = Self::kernel().local_name(socket.borrow(), &mut bytes)?;
         Address::decode(&bytes[..len]).ok_or(Errno::EAFNOSUPPORT)
     }
 
     fn peer_address(&mut self, socket: &Fd) -> Result<Address, Errno> {
         let mut bytes = [0; sockaddr::UNIX_SIZE_MAX];
-        let len = Linux.peer_name(socket.borrow(), &mut bytes)?;
+        let len = Self::kernel().peer_name(socket.borrow(), &mut bytes)?;
         Address::decode(&bytes[..len]).ok_or(Errno::EAFNOSUPPORT)
     }
 
     fn shutdown_write(&mut self, socket: &Fd) -> Result<(), Errno> {
-        Linux.shutdown_write(socket.borrow())
+        Self::kernel().shutdown_write(socket.borrow())
     }
 
     #[inline(always)]
     fn recv(&mut self, socket: &Fd, buffer: &mut [u8]) -> Result<usize, Errno> {
-        Linux.recv(socket.borrow(), buffer)
+        Self::kernel().recv(socket.borrow(), buffer)
     }
 
     #[inline(always)]
     fn send(&mut self, socket: &Fd, bytes: &[u8]) -> Result<usize, Errno> {
-        Linux.send(socket.borrow(), bytes)
+        Self::kernel().send(socket.borrow(), bytes)
     }
 
     fn send_to(
@@ -207,28 +249,33 @@ impl SocketCalls for KernelSockets {
         to: Option<&Address>,
     ) -> Result<usize, Errno> {
         match to {
-            None => Linux.send_to(socket.borrow(), packet, &[]),
+            None => Self::kernel().send_to(socket.borrow(), packet, &[]),
             Some(Address::Internet(address)) => {
                 let (name, len) = sockaddr::encode(*address);
-                Linux.send_to(socket.borrow(), packet, &name[..len])
+                Self::kernel().send_to(socket.borrow(), packet, &name[..len])
             }
             Some(Address::Unix(path)) => {
                 let encoded = sockaddr::encode_unix(Address::path_bytes(path));
                 let (name, len) = encoded.ok_or(Errno::EINVAL)?;
-                Linux.send_to(socket.borrow(), packet, &name[..len])
+                Self::kernel().send_to(socket.borrow(), packet, &name[..len])
             }
         }
     }
 
     fn recv_from(&mut self, socket: &Fd, buffer: &mut [u8]) -> Result<(usize, Address), Errno> {
         let mut name = [0; sockaddr::UNIX_SIZE_MAX];
-        let (count, len) = Linux.recv_from(socket.borrow(), buffer, &mut name)?;
+        let (count, len) = Self::kernel().recv_from(socket.borrow(), buffer, &mut name)?;
         let from = Address::decode(&name[..len]);
         Ok((count, from.unwrap_or_else(|| Address::from_path_bytes(b""))))
     }
 
     fn set_broadcast(&mut self, socket: &Fd, on: bool) -> Result<(), Errno> {
-        Linux.set_broadcast(socket.borrow(), on)
+        Self::kernel().set_broadcast(socket.borrow(), on)
+    }
+
+    fn close(&mut self, socket: Fd) {
+        Self::kernel();
+        drop(socket);
     }
 
     fn unlink_socket(&mut self, path: &[u8]) -> Result<(), Errno> {
@@ -238,9 +285,13 @@ impl SocketCalls for KernelSockets {
             return Ok(()); // abstract, or none
         }
         let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
+        Self::kernel();
         match std::fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => Err(Errno::EEXIST),
-            Ok(_) => std::fs::remove_file(path).map_err(|error| errno_of(&error)),
+            Ok(_) => {
+                Self::kernel();
+                std::fs::remove_file(path).map_err(|error| errno_of(&error))
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(errno_of(&error)),
         }
@@ -364,6 +415,10 @@ impl SocketCalls for Fake {
 
     fn set_broadcast(&mut self, _socket: &FakeOwned, _on: bool) -> Result<(), Errno> {
         Ok(()) // there is nobody to broadcast to
+    }
+
+    fn close(&mut self, socket: FakeOwned) {
+        drop(socket);
     }
 
     fn unlink_socket(&mut self, path: &[u8]) -> Result<(), Errno> {
