@@ -70,18 +70,6 @@ impl Handle {
         }
     }
 
-    /// The handle of the next occupant of the same slot, of the same kind.
-    #[inline(always)]
-    pub(crate) fn next_generation(self) -> Self {
-        // The low bits stay, and with them the tag: so it is not zero.
-        let low = self.0.get() & ((1 << GENERATION_SHIFT) - 1);
-        let generation = (self.0.get() >> GENERATION_SHIFT).wrapping_add(1) << GENERATION_SHIFT;
-        match NonZeroU64::new(low | generation) {
-            Some(raw) => Self(raw),
-            None => self,
-        }
-    }
-
     /// A handle from its 64 bits, as the kernel gave them back; `None` if they are zero.
     ///
     /// Any non-zero bits are accepted: a table checks a handle before it believes it.
@@ -121,6 +109,18 @@ impl Handle {
     #[inline(always)]
     pub const fn generation(self) -> u64 {
         self.0.get() >> GENERATION_SHIFT
+    }
+}
+
+impl Op {
+    /// The operation that a token names which was found in a table of operations: the tag is the one that it has, so that
+    /// it need not be asked whether the token is zero.
+    #[inline(always)]
+    pub(crate) const fn of_token(token: u64) -> Self {
+        match NonZeroU64::new(token | (Tag::Operation as u64) << INDEX_BITS) {
+            Some(raw) => Self(Handle(raw)),
+            None => unreachable!(),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use super::backend::Backend;
 use super::engine::Proactor;
 use super::operation::{Code, Place, Target};
 use super::slots::Entry;
-use super::storage::{NO_KEY, State, Storage, key};
+use super::storage::{NO_KEY, State, Storage, key_of_descriptor};
 use crate::handle::{Handle, Op};
 
 impl<Buf, D, const OPS: usize, const T: usize, B, S> Proactor<Buf, D, OPS, T, B, S>
@@ -128,7 +128,7 @@ where
                 Some(_) => (NO_KEY, file.handle().index() + 1),
                 None => return 0,
             },
-            _ => (key(target), u32::MAX),
+            _ => (key_of_descriptor(target), u32::MAX),
         };
         self.cancel_where(|entry, other, second| {
             let names_it = key != NO_KEY && other == key || entry.file == file || second == file;
@@ -153,7 +153,7 @@ where
                 continue;
             };
             let second = self.tangle(handle, entry.state).second;
-            if matches(&entry, tables.key(index), second) {
+            if matches(&entry, tables.operations.key(index), second) {
                 count += 1;
                 if !entry.state.contains(State::CANCELLED) {
                     self.cancel_operation(handle);

@@ -346,11 +346,10 @@ where
         }
         let key = key(request.target);
         let tables = self.tables();
-        let Some(handle) = tables.operations.insert(entry) else {
+        let Some(handle) = tables.operations.insert(entry, key) else {
             self.untangle(entry.file, tangle);
             return Err(Error::Full { capacity: OPS });
         };
-        tables.set_key(handle.index(), key);
         if entry.state.contains(State::ENTANGLED)
             && let Some(place) = tables.tangle_mut(handle.index())
         {
@@ -662,22 +661,22 @@ where
                     mut result,
                     buffer,
                 }) => {
-                    let (Some((state, data)), Some(handle)) =
-                        (self.vacate(token), Handle::from_raw(token))
-                    else {
+                    let Some((op, state, data)) = self.vacate(token) else {
                         self.drop_stale(buffer);
                         continue;
                     };
-                    if state.intersects(State::DETACHED.union(State::CANCELLED)) {
+                    if !state.is_empty() {
                         if state.contains(State::DETACHED) {
                             drop_plain(buffer);
                             continue;
                         }
-                        result = of_cancelled(result);
+                        if state.contains(State::CANCELLED) {
+                            result = of_cancelled(result);
+                        }
                     }
                     self.base.stats.events += 1;
                     return Step::Plain {
-                        op: Op::assume(handle),
+                        op,
                         data,
                         result,
                         buffer,
@@ -701,20 +700,21 @@ where
         self.base.next_other(other)
     }
 
-    /// Takes an operation out of its slot, with its last report: its state and its data.
+    /// Takes an operation out of its slot, with its last report: its name, its state and its data.
     #[inline(always)]
-    fn vacate(&mut self, token: u64) -> Option<(State, D)> {
+    fn vacate(&mut self, token: u64) -> Option<(Op, State, D)> {
         let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> = self.tables();
         let (state, file, data) = tables.operations.take(token)?;
-        if state.intersects(State::RARE) {
-            self.settle_entangled(token, state, file);
+        let op = Op::of_token(token);
+        if !state.is_empty() {
+            self.settle_entangled(op.handle(), state, file);
         } else if let Some(index) = file.checked_sub(1)
             && let Some((file, open)) = tables.files.at_mut(index)
             && open.end_use()
         {
             self.close_idle(file);
         }
-        Some((state, data))
+        Some((op, state, data))
     }
 
     /// A report of the backend, of any kind: INV-PENGINE-1.
@@ -722,11 +722,11 @@ where
     fn settle(&mut self, report: Report<Buf, B::Lease>) -> Option<Completion<D, B>> {
         let found = if report.more {
             let found = self.tables_ref().operations.find(report.token);
-            found.map(|(_, entry)| (entry.state, entry.data))
+            found.map(|(handle, entry)| (Op::assume(handle), entry.state, entry.data))
         } else {
             self.vacate(report.token)
         };
-        let (Some((state, data)), Some(handle)) = (found, Handle::from_raw(report.token)) else {
+        let Some((op, state, data)) = found else {
             self.drop_stale(None);
             self.drop_carried(report.carried);
             return None;
@@ -748,7 +748,7 @@ where
             Carried::Lease(lease) => Payload::Lease(lease),
         };
         Some(Completion {
-            op: Op::assume(handle),
+            op,
             data,
             result: if state.contains(State::CANCELLED) {
                 of_cancelled(report.result)
@@ -760,13 +760,10 @@ where
         })
     }
 
-    /// What is to be done for an operation that others depend on, once it has left its slot.
+    /// What is to be done for an operation that is not like most, once it has left its slot.
     #[cold]
     #[inline(never)]
-    fn settle_entangled(&mut self, token: u64, state: State, file: u32) {
-        let Some(handle) = Handle::from_raw(token) else {
-            return;
-        };
+    fn settle_entangled(&mut self, handle: Handle, state: State, file: u32) {
         if state.contains(State::UNASKED) {
             self.unasked -= 1;
         }

@@ -118,9 +118,8 @@ where
             data,
         };
         let tables = self.tables();
-        let inserted = tables.operations.insert(entry);
+        let inserted = tables.operations.insert(entry, NO_KEY);
         let handle = inserted.ok_or(Error::Full { capacity: OPS })?;
-        tables.set_key(handle.index(), NO_KEY);
         if let Some(tangle) = tables.tangle_mut(handle.index()) {
             *tangle = Tangle {
                 previous,

@@ -10,7 +10,7 @@ use core::borrow::BorrowMut;
 use super::backend::Backend;
 use super::engine::Proactor;
 use super::operation::{Code, FixedBuffer, FixedFile, Group, Target, Vectors};
-use super::storage::{Storage, exchanged, key};
+use super::storage::{NO_KEY, Storage, exchanged, key_of_descriptor};
 use crate::error::Error;
 use crate::handle::File;
 
@@ -99,7 +99,7 @@ where
     /// (P-14). Or it empties the slot, and would take it from whom it is given next.
     fn is_waited_for(&self, slot: FixedFile) -> bool {
         let tables = self.tables_ref();
-        let key = key(Target::from(slot));
+        let key = key_of_descriptor(Target::from(slot));
         (0..tables.operations.high_water()).any(|index| {
             let Some((handle, entry)) = tables.operations.at(index) else {
                 return false;
@@ -108,7 +108,7 @@ where
             let reads_it = entry.code == Code::Splice
                 && u32::from(tangle.resource) == slot.index().wrapping_add(1);
             (tangle.follows || entry.code.finds_its_file_late())
-                && (reads_it || tables.key(index) == key)
+                && (reads_it || key != NO_KEY && tables.operations.key(index) == key)
         })
     }
 

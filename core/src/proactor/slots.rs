@@ -4,18 +4,20 @@
 //! occupant: small, and copied out whole.
 //!
 //! **Invariants.** *INV-SLOTS-1*: an empty table is all zeroes, and a slot that was never used is never written.
-//! *INV-SLOTS-2*: a slot keeps its last handle when it is vacated, so that the next one differs; only the state's
-//! [`OCCUPIED`](State::OCCUPIED) says whether it is in force. *INV-SLOTS-3*: vacant slots below the high-water mark form one
-//! chain, by their `link`.
+//! *INV-SLOTS-2*: a slot's token is its occupant's, or the one that its next occupant gets, which nobody has; only its data
+//! says whether there is one. *INV-SLOTS-3*: vacant slots form one chain that ends beyond the last slot, by their `link`:
+//! how much farther the next one is than the one after this. So those that were never used follow each other by themselves.
+//! *INV-SLOTS-4*: the key of a slot is that of its occupant's descriptor; that of a vacant one means nothing.
 //!
 //! **Why this shape.** Every operation passes through here twice, and the ring's own arena besides; the general table, which
-//! moves its values and tells empty from full by an enum, costs four times as much.
+//! moves its values and tells empty from full by an enum, costs four times as much. Cancelling by descriptor looks through
+//! the keys, which are dense: 10,000 operations are 40 kB, a microsecond. A list through the slots would cost every operation.
 
 #![forbid(unsafe_code)]
 
 use super::operation::Code;
-use super::storage::State;
-use crate::handle::{Handle, MAX_SLOTS, Tag};
+use super::storage::{NO_KEY, State};
+use crate::handle::{Handle, INDEX_BITS, MAX_SLOTS, TAG_BITS, Tag};
 use crate::table::Cell;
 
 /// An operation under way: what each one has.
@@ -31,18 +33,21 @@ pub(super) struct Entry<D> {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 struct Slot<D> {
-    /// The occupant's, or the last one's: INV-SLOTS-2.
-    handle: Option<Handle>,
-    /// Occupied: the entry's `file`. Vacant: index + 1 of the next vacant slot, 0 for none (INV-SLOTS-3).
+    /// INV-SLOTS-2; 0 if the slot was never used.
+    token: u64,
+    /// Occupied: the entry's `file`. Vacant: INV-SLOTS-3.
     link: u32,
     state: State,
     code: Code,
     data: Cell<D>,
 }
 
+/// What tells a token from that of the slot's next occupant.
+const GENERATION: u64 = 1 << (INDEX_BITS + TAG_BITS);
+
 impl<D> Slot<D> {
     const EMPTY: Self = Self {
-        handle: None,
+        token: 0,
         link: 0,
         state: State::empty(),
         code: Code::Nop,
@@ -51,7 +56,16 @@ impl<D> Slot<D> {
 
     #[inline(always)]
     fn is(&self, token: u64) -> bool {
-        self.handle.map_or(0, Handle::raw) == token && self.state.contains(State::OCCUPIED)
+        self.token == token && matches!(self.data, Cell::Full(_))
+    }
+
+    /// Vacates the slot at `index`, in front of the slot `vacant`.
+    #[inline(always)]
+    fn vacate(&mut self, index: u32, vacant: u32) {
+        // The low bits stay, and with them the tag: so it is not zero.
+        self.token = self.token.wrapping_add(GENERATION);
+        self.data = Cell::Vacant;
+        self.link = vacant.wrapping_sub(index).wrapping_sub(1);
     }
 }
 
@@ -62,99 +76,97 @@ pub(super) struct Slots<D, const N: usize> {
     salt: u64,
     len: u32,
     high_water: u32,
-    /// Index + 1 of the first vacant slot below the mark.
+    /// The first vacant slot; `N` or more if there is none.
     vacant: u32,
     places: [Slot<D>; N],
+    /// INV-SLOTS-4.
+    keys: [i32; N],
+}
+
+/// The index of a token.
+#[inline(always)]
+const fn index_of(token: u64) -> usize {
+    token as usize & (MAX_SLOTS - 1)
 }
 
 impl<D: Copy, const N: usize> Slots<D, N> {
     /// The slot with this index, whoever occupies it.
     #[inline(always)]
     pub(super) fn at(&self, index: u32) -> Option<(Handle, Entry<D>)> {
-        let slot = self.places.get(index as usize)?;
-        if !slot.state.contains(State::OCCUPIED) {
-            return None;
-        }
-        entry(slot)
+        entry(self.places.get(index as usize)?)
     }
 
     /// What a handle names.
     #[inline(always)]
     pub(super) fn get(&self, handle: Handle) -> Option<Entry<D>> {
-        let slot = self.places.get(handle.index() as usize)?;
-        if !slot.is(handle.raw()) {
-            return None;
-        }
-        entry(slot).map(|(_, entry)| entry)
+        self.find(handle.raw()).map(|(_, entry)| entry)
     }
 
     /// What a word from the backend names, with its handle.
     #[inline(always)]
     pub(super) fn find(&self, token: u64) -> Option<(Handle, Entry<D>)> {
-        let slot = self.places.get(token as usize & (MAX_SLOTS - 1))?;
-        if slot.is(token) { entry(slot) } else { None }
+        let slot = self.places.get(index_of(token))?;
+        if slot.token == token {
+            entry(slot)
+        } else {
+            None
+        }
     }
 
     /// Takes out what a word from the backend names: its state, its file and its data.
     #[inline(always)]
     pub(super) fn take(&mut self, token: u64) -> Option<(State, u32, D)> {
-        let index = token as usize & (MAX_SLOTS - 1);
+        let index = index_of(token);
         let slot = self.places.get_mut(index)?;
-        let (state, file) = (slot.state, slot.link);
-        if !slot.is(token) {
+        if slot.token != token {
             return None;
         }
         let Cell::Full(data) = slot.data else {
             return None;
         };
-        slot.state = State::empty();
-        slot.link = self.vacant;
-        self.vacant = index as u32 + 1;
+        let (state, file) = (slot.state, slot.link);
+        slot.vacate(index as u32, self.vacant);
+        self.vacant = index as u32;
         self.len -= 1;
         Some((state, file, data))
     }
 
-    /// Puts an operation in and names it; `None` if every slot is occupied.
+    /// Puts an operation in, with its key, and names it; `None` if every slot is occupied.
     #[inline(always)]
-    pub(super) fn insert(&mut self, entry: Entry<D>) -> Option<Handle> {
-        let index = match self.vacant {
-            0 => self.open()?,
-            vacant => vacant - 1,
-        };
+    pub(super) fn insert(&mut self, entry: Entry<D>, key: i32) -> Option<Handle> {
+        let index = self.vacant;
         let slot = self.places.get_mut(index as usize)?;
-        let handle = match slot.handle {
-            Some(last) => last.next_generation(),
-            None => Handle::new(index, Tag::Operation, self.salt),
+        let handle = match Handle::from_raw(slot.token) {
+            Some(handle) => handle,
+            None => first(index, self.salt, &mut slot.token, &mut self.high_water),
         };
-        self.vacant = slot.link;
+        self.vacant = index.wrapping_add(1).wrapping_add(slot.link);
         self.len += 1;
-        *slot = Slot {
-            handle: Some(handle),
-            link: entry.file,
-            state: entry.state.union(State::OCCUPIED),
-            code: entry.code,
-            data: Cell::Full(entry.data),
-        };
+        slot.link = entry.file;
+        slot.state = entry.state;
+        slot.code = entry.code;
+        slot.data = Cell::Full(entry.data);
+        if let Some(place) = self.keys.get_mut(index as usize) {
+            *place = key;
+        }
         Some(handle)
     }
+}
 
-    /// A slot that was never used.
-    #[cold]
-    #[inline(never)]
-    fn open(&mut self) -> Option<u32> {
-        let index = self.high_water;
-        if index as usize >= N {
-            return None;
-        }
-        self.high_water += 1;
-        Some(index)
-    }
+/// Names the first occupant of a slot. Slots are first used in their order.
+#[cold]
+#[inline(never)]
+fn first(index: u32, salt: u64, token: &mut u64, high_water: &mut u32) -> Handle {
+    let handle = Handle::new(index, Tag::Operation, salt);
+    *token = handle.raw();
+    *high_water = index + 1;
+    handle
 }
 
 /// What an occupied slot holds.
 #[inline(always)]
 fn entry<D: Copy>(slot: &Slot<D>) -> Option<(Handle, Entry<D>)> {
-    let (Some(handle), Cell::Full(data)) = (slot.handle, slot.data) else {
+    let (Some(handle), Cell::Full(data)) = (Handle::from_raw(slot.token), slot.data) else {
         return None;
     };
     Some((
@@ -179,6 +191,7 @@ impl<D, const N: usize> Slots<D, N> {
             high_water: 0,
             vacant: 0,
             places: [const { Slot::EMPTY }; N],
+            keys: [0; N],
         }
     }
 
@@ -196,6 +209,11 @@ impl<D, const N: usize> Slots<D, N> {
         self.high_water
     }
 
+    /// What cancelling by descriptor looks for (INV-SLOTS-4).
+    pub(super) fn key(&self, index: u32) -> i32 {
+        self.keys.get(index as usize).copied().unwrap_or(NO_KEY)
+    }
+
     /// An operation's state, to change.
     pub(super) fn state_mut(&mut self, handle: Handle) -> Option<&mut State> {
         let slot = self.places.get_mut(handle.index() as usize)?;
@@ -211,11 +229,9 @@ impl<D, const N: usize> Slots<D, N> {
     pub(super) fn clear(&mut self) {
         let used = self.places.iter_mut().take(self.high_water as usize);
         for (index, slot) in (0..).zip(used) {
-            if slot.state.contains(State::OCCUPIED) {
-                slot.state = State::empty();
-                slot.data = Cell::Vacant;
-                slot.link = self.vacant;
-                self.vacant = index + 1;
+            if matches!(slot.data, Cell::Full(_)) {
+                slot.vacate(index, self.vacant);
+                self.vacant = index;
             }
         }
         self.len = 0;
@@ -254,7 +270,7 @@ mod tests {
             for (kind, value) in steps {
                 match kind {
                     0 | 1 => {
-                        let inserted = slots.insert(with(value));
+                        let inserted = slots.insert(with(value), i32::from(value));
                         prop_assert_eq!(inserted.is_some(), model.len() < 16);
                         if let Some(handle) = inserted {
                             prop_assert!(handle.is(Tag::Operation));
@@ -281,6 +297,8 @@ mod tests {
                 for (&handle, &data) in &model {
                     prop_assert_eq!(slots.get(handle).map(|entry| entry.data), Some(data));
                     prop_assert_eq!(slots.at(handle.index()).map(|(found, _)| found), Some(handle));
+                    prop_assert_eq!(slots.key(handle.index()), i32::from(data));
+                    prop_assert!(handle.index() < slots.high_water());
                 }
             }
             slots.clear();

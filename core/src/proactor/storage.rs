@@ -3,13 +3,11 @@
 //! **What.** [`Storage`] holds the operations and adopted files of one proactor, and the tables of the engine below it:
 //! timers, signals, processes. It can lie in the proactor itself, in a `static` or in a box of zeroes.
 //!
-//! **Invariants.** *INV-PSTORE-1*: an empty storage is all zeroes, and what was never used is never written. *INV-PSTORE-2*:
-//! the key of an operation's slot is that of its descriptor for as long as the operation occupies it; a key of a vacant
-//! slot means nothing. *INV-PSTORE-3*: `owner` is the number of the proactor that the operations and files are of; it is
-//! looked at whenever the storage is borrowed, and a storage of another's is neither read nor changed.
+//! **Invariants.** *INV-PSTORE-1*: an empty storage is all zeroes, and what was never used is never written. *INV-PSTORE-3*:
+//! `owner` is the number of the proactor that the operations and files are of; it is looked at whenever the storage is
+//! borrowed, and a storage of another's is neither read nor changed.
 //!
-//! **Why this shape.** Cancelling by descriptor looks through the keys, which are dense: 10,000 operations are 40 kB, a
-//! microsecond. A list through the slots would cost every operation instead. What holds a storage is any type that lends
+//! **Why this shape.** What holds a storage is any type that lends
 //! one, which is to say that it may lend another one each time: then uses would be counted here and taken off there, and
 //! a descriptor closed that a ring still names (P-14). No two storages have the same owner, so that one comparison tells.
 
@@ -44,10 +42,6 @@ bitflags::bitflags! {
         const CLOSING = 16;
         /// Has a [`Tangle`]: it works on two files, uses registered memory, or is in a chain.
         const ENTANGLED = 32;
-        /// There is an operation: INV-SLOTS-2.
-        const OCCUPIED = 64;
-        /// There is more to do at its end than to deliver it.
-        const RARE = Self::ENTANGLED.bits() | Self::CANCELLED.bits() | Self::UNCOUNTED.bits();
     }
 }
 
@@ -161,14 +155,27 @@ pub(super) fn exchanged() -> ! {
 
 /// The key of an operation without a descriptor.
 pub(super) const NO_KEY: i32 = i32::MIN;
+/// That of the first registered slot.
+const FIXED_KEY: i32 = NO_KEY + 1;
+/// How many slots have keys: more than a kernel lets register (`IORING_MAX_FIXED_FILES`).
+const FIXED_KEYS: u32 = 1 << 24;
 
-/// What cancelling by descriptor looks for: the number, or a registered slot below the numbers.
+/// What cancelling by descriptor compares: the number, or a registered slot far below what numbers there are.
 #[inline(always)]
 pub(super) const fn key(target: Target) -> i32 {
     match target.0 {
-        Place::Number(number) | Place::Resolved(number) if number >= 0 => number,
-        Place::Fixed(slot) => !(slot as i32 & i32::MAX),
+        Place::Number(number) | Place::Resolved(number) => number,
+        Place::Fixed(slot) => FIXED_KEY.wrapping_add(slot as i32),
         _ => NO_KEY,
+    }
+}
+
+/// What it looks for: of what is no descriptor, nothing.
+pub(super) const fn key_of_descriptor(target: Target) -> i32 {
+    match target.0 {
+        Place::Number(number) | Place::Resolved(number) if number < 0 => NO_KEY,
+        Place::Fixed(slot) if slot >= FIXED_KEYS => NO_KEY,
+        _ => key(target),
     }
 }
 
@@ -182,8 +189,6 @@ pub struct Storage<D, const OPS: usize, const T: usize, P = Fd, F = Fd> {
     pub(super) operations: Slots<D, OPS>,
     pub(super) files: Table<OpenFile<F>, OPS>,
     pub(super) tangles: [Tangle; OPS],
-    /// INV-PSTORE-2.
-    keys: [i32; OPS],
     /// INV-PSTORE-3; 0 is nobody.
     owner: u64,
 }
@@ -196,7 +201,6 @@ impl<D, const OPS: usize, const T: usize, P, F> Storage<D, OPS, T, P, F> {
             operations: Slots::new(),
             files: Table::new(),
             tangles: [Tangle::NONE; OPS],
-            keys: [0; OPS],
             owner: 0,
         }
     }
@@ -230,19 +234,6 @@ impl<D, const OPS: usize, const T: usize, P, F> Storage<D, OPS, T, P, F> {
     #[inline(always)]
     pub(super) fn tangle_mut(&mut self, index: u32) -> Option<&mut Tangle> {
         self.tangles.get_mut(index as usize)
-    }
-
-    /// What cancelling by descriptor looks for (INV-PSTORE-2).
-    #[inline(always)]
-    pub(super) fn key(&self, index: u32) -> i32 {
-        self.keys.get(index as usize).copied().unwrap_or(NO_KEY)
-    }
-
-    #[inline(always)]
-    pub(super) fn set_key(&mut self, index: u32, key: i32) {
-        if let Some(place) = self.keys.get_mut(index as usize) {
-            *place = key;
-        }
     }
 
     /// How many bytes a storage of these capacities takes when all of it is used.
