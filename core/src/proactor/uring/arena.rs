@@ -19,7 +19,7 @@ use core::ptr::NonNull;
 
 use super::region::Region;
 use crate::error::{Call, Error};
-use crate::handle::{Handle, INDEX_BITS, MAX_SLOTS, Tag};
+use crate::handle::{Handle, INDEX_BITS, MAX_SLOTS, TAG_BITS, Tag};
 use crate::place::Zeroed;
 use crate::proactor::buffer::RawBuf;
 use crate::proactor::operation::VECTORS_MAX;
@@ -52,6 +52,8 @@ pub(super) mod kind {
     pub(in super::super) const CLOSE: u8 = 10;
     /// It empties the registered slot `lent`.
     pub(in super::super) const CLOSE_SLOT: u8 = 11;
+    /// As `FILLS`, where the result may be larger than the buffer (`MSG_TRUNC`).
+    pub(in super::super) const TRUNCATES: u8 = 12;
     /// Added to one of the above: its chain was cut, and it runs as a nop.
     pub(in super::super) const CUT: u8 = 0x80;
 }
@@ -221,7 +223,14 @@ pub(super) struct Arena<K: Kernel> {
     region: Option<Region<K>>,
 }
 
-const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
+/// The index of an operation's word; of any other one a number beyond every slot.
+#[inline(always)]
+const fn index_of(word: u64) -> u32 {
+    const OPERATION: u32 = (Tag::Operation as u32) << INDEX_BITS;
+    const _: () = assert!(MAX_SLOTS == 1 << INDEX_BITS);
+    // Index and tag, as one number: what is not in the tag's row is at least a row away.
+    (word as u32 & ((1 << (INDEX_BITS + TAG_BITS)) - 1)).wrapping_sub(OPERATION)
+}
 
 impl<K: Kernel> Arena<K> {
     /// Room for nothing yet. `lent` is memory to use: it is zeroed, and nobody else reaches it.
@@ -285,17 +294,13 @@ impl<K: Kernel> Arena<K> {
     /// The slot of the operation in flight with this word.
     #[inline(always)]
     pub(super) fn find(&mut self, word: u64) -> Option<&mut Slot> {
-        self.at((word & INDEX_MASK) as u32)
-            .filter(|slot| slot.token == word)
+        self.at(index_of(word)).filter(|slot| slot.token == word)
     }
 
     /// The vacant slot for a new operation. Why there is none: [`why_not`](Self::why_not).
     #[inline(always)]
     pub(super) fn vacant(&mut self, token: Handle) -> Option<&mut Slot> {
-        if !token.is(Tag::Operation) {
-            return None;
-        }
-        self.at(token.index())
+        self.at(index_of(token.raw()))
             .filter(|slot| slot.kind == kind::VACANT)
     }
 

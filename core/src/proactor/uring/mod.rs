@@ -92,6 +92,8 @@ bitflags::bitflags! {
         const BUSY_POLL = 32;
         /// Requests to cancel that could not be made again.
         const MISSED = 64;
+        /// A thread submits, and may have to be woken.
+        const THREAD = 128;
     }
 }
 
@@ -259,6 +261,7 @@ where
         }
         let mut due = Due::empty();
         due.set(Due::BUSY_POLL, !options.busy_poll.is_zero());
+        due.set(Due::THREAD, made.ring.has_thread());
         Ok(Self {
             ring: made.ring,
             due,
@@ -386,12 +389,7 @@ where
     }
 
     fn make_room(&mut self, entries: usize) -> Result<(), Error> {
-        let fits = entries <= self.ring.entries() as usize;
-        if fits && self.ring.has_room(entries as u32) {
-            Ok(())
-        } else {
-            self.make_room_now(entries)
-        }
+        self.make_room_now(entries)
     }
 
     fn cancel(&mut self, token: Handle) -> Result<(), Error> {

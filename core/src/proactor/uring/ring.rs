@@ -7,11 +7,12 @@
 //! `entries - 1` before it is used, and entries are a power of two; nothing that lies in the ring's memory is an index or a
 //! mask of ours. *INV-RING-3*: submissions from `seen_head` to `tail` are queued: written, and not yet taken as far as we
 //! know; they are at most `entries`. *INV-RING-4*: of the completions only those of the batch are read, `head` to
-//! `batch_end`: at most as many as the queue has, so that every loop over them ends whatever the memory says.
+//! `batch_end`: at most as many as the queue has, so that every loop over them ends whatever the memory says. *INV-RING-5*:
+//! `room` is at most `limit` less what is queued.
 //!
 //! **Why this shape.** The kernel's words are read once, checked, and kept. How many submissions were taken is told by
 //! the queue's head, not by the call's result: they differ after a short submit. Both ends of ours are published where the
-//! kernel is entered, not with every entry.
+//! kernel is entered, not with every entry. One number says that nothing is to be thought of when an entry is queued.
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering, fence};
@@ -50,8 +51,8 @@ pub(super) struct Parts {
 pub(super) struct Ring {
     tail: u32,
     seen_head: u32,
-    /// How many submissions may be queued: all, or none once the ring is given up.
-    limit: u32,
+    /// As many can be queued without a closer look; what is not more than 0 asks for one: INV-RING-5.
+    room: i32,
     head: u32,
     batch_end: u32,
     /// INV-RING-2.
@@ -59,6 +60,10 @@ pub(super) struct Ring {
     cq_mask: u32,
     /// What is queued is known to be ours: no thread reads it, and the kernel never said that it took what it can't have.
     owns_queue: bool,
+    /// How many submissions may be queued: all, or none once the ring is given up.
+    limit: u32,
+    /// What `room` begins with when nothing is queued.
+    room_max: i32,
     parts: Parts,
     pub(super) enters: u64,
     pub(super) submitted: u64,
@@ -66,9 +71,12 @@ pub(super) struct Ring {
 }
 
 impl Ring {
+    /// With `looks` each entry that is queued asks for a closer look.
+    ///
     /// # Safety
     /// INV-RING-1 and INV-RING-2 hold for `parts`.
-    pub(super) unsafe fn new(parts: Parts) -> Self {
+    pub(super) unsafe fn new(parts: Parts, looks: bool) -> Self {
+        let room_max = if looks { 0 } else { parts.entries as i32 };
         // SAFETY: INV-RING-1. A fresh ring's words are zero, but believe them only as far as they go.
         let (head, tail) = unsafe {
             (
@@ -79,12 +87,14 @@ impl Ring {
         Self {
             tail,
             seen_head: tail,
-            limit: parts.entries,
+            room: room_max,
             head,
             batch_end: head,
             mask: parts.entries - 1,
             cq_mask: parts.cq_entries - 1,
             owns_queue: !parts.has_thread,
+            limit: parts.entries,
+            room_max,
             parts,
             enters: 0,
             submitted: 0,
@@ -103,9 +113,14 @@ impl Ring {
         if self.owns_queue { 0 } else { self.queued() }
     }
 
-    /// Whether `entries` more, at most as many as the queue has, can be queued.
+    /// Whether `entries` more, at most as many as the queue has, can be queued without a closer look.
     #[inline(always)]
     pub(super) fn has_room(&self, entries: u32) -> bool {
+        self.room >= entries as i32
+    }
+
+    /// Whether they can: the closer look.
+    pub(super) fn has_room_left(&self, entries: u32) -> bool {
         // INV-RING-3: both are at most 32,768.
         self.queued().wrapping_add(entries) <= self.limit
     }
@@ -121,20 +136,21 @@ impl Ring {
 
     /// Lets nothing be queued any more.
     pub(super) fn give_up(&mut self) {
-        self.limit = 0;
+        (self.limit, self.room, self.room_max) = (0, 0, 0);
     }
 
-    /// Queues a submission; returns how many are queued then. There is room: [`has_room`](Self::has_room) said so.
+    /// Queues a submission; returns whether that asks for a closer look. There is room: [`has_room`](Self::has_room) or
+    /// [`has_room_left`](Self::has_room_left) said so.
     #[inline(always)]
-    pub(super) fn push(&mut self, sqe: Sqe) -> u32 {
+    pub(super) fn push(&mut self, sqe: Sqe) -> bool {
         debug_assert!(self.queued() < self.parts.entries, "INV-RING-3");
         let tail = self.tail;
         self.tail = tail.wrapping_add(1);
-        let queued = self.queued();
         // SAFETY: INV-RING-1, INV-RING-2: inside the array. The kernel does not read an entry before the tail is
         // published; after that, only until it moves its head.
         unsafe { self.parts.sqes.add((tail & self.mask) as usize).write(sqe) };
-        queued
+        self.room = self.room.wrapping_sub(1);
+        self.room <= 0
     }
 
     /// A queued submission, counted from the first.
@@ -208,11 +224,9 @@ impl Ring {
         // SAFETY: INV-RING-1.
         let tail = unsafe { self.parts.cq_tail.as_ref() }.load(Ordering::Acquire);
         let count = tail.wrapping_sub(self.head).min(self.parts.cq_entries);
-        let left = self.batch_end.wrapping_sub(self.head);
-        self.batch_end = self.head.wrapping_add(count);
-        self.completions = self
-            .completions
-            .wrapping_add(u64::from(count.saturating_sub(left)));
+        let end = self.head.wrapping_add(count);
+        self.completions += u64::from(end.wrapping_sub(self.batch_end));
+        self.batch_end = end;
     }
 
     /// `IORING_SQ_*`.
@@ -222,7 +236,8 @@ impl Ring {
         unsafe { self.parts.sq_flags.as_ref() }.load(Ordering::Relaxed)
     }
 
-    /// Enters the kernel: submits `to_submit` of what is queued and waits for `min_complete` completions.
+    /// Enters the kernel: submits what is queued and waits for `min_complete` completions. Whether everything was taken,
+    /// [`observe`](Self::observe) says next.
     ///
     /// # Safety
     /// What the queued submissions point to is lent until their last completions.
@@ -232,26 +247,18 @@ impl Ring {
         kernel: &K,
         to_submit: u32,
         min_complete: u32,
-        mut flags: u32,
+        flags: u32,
         timeout_ns: Option<u64>,
-    ) -> Result<(), Errno> {
+    ) -> Result<u32, Errno> {
         let parts = &self.parts;
         // SAFETY: INV-RING-1.
         unsafe {
             parts.sq_tail.as_ref().store(self.tail, Ordering::Release);
             parts.cq_head.as_ref().store(self.head, Ordering::Release);
         }
-        if parts.has_thread {
-            // The thread sets the flag, then looks at the tail once more before it sleeps: store the tail, then look at the
-            // flag, with nothing in between that could be swapped.
-            fence(Ordering::SeqCst);
-            if self.flags() & linux::IORING_SQ_NEED_WAKEUP != 0 {
-                flags |= linux::IORING_ENTER_SQ_WAKEUP;
-            }
-        }
         self.enters += 1;
         // SAFETY: the caller vouches for what is queued.
-        let result = unsafe {
+        unsafe {
             kernel.io_uring_enter(
                 parts.number,
                 to_submit,
@@ -259,16 +266,51 @@ impl Ring {
                 flags | parts.enter_flags,
                 timeout_ns,
             )
-        };
-        self.observe();
-        result.map(drop)
+        }
     }
 
-    /// Sees how far the kernel has taken what is queued. A head that is not between the old one and the tail is not believed.
+    /// Whether a thread of the kernel's submits.
+    pub(super) fn has_thread(&self) -> bool {
+        self.parts.has_thread
+    }
+
+    /// What the submitting thread is to be told with the call that follows.
+    pub(super) fn wakes_thread(&mut self) -> u32 {
+        if !self.parts.has_thread {
+            return 0;
+        }
+        // SAFETY: INV-RING-1.
+        unsafe { self.parts.sq_tail.as_ref() }.store(self.tail, Ordering::Release);
+        // The thread sets the flag, then looks at the tail once more before it sleeps: store the tail, then look at the
+        // flag, with nothing in between that could be swapped.
+        fence(Ordering::SeqCst);
+        if self.flags() & linux::IORING_SQ_NEED_WAKEUP != 0 {
+            linux::IORING_ENTER_SQ_WAKEUP
+        } else {
+            0
+        }
+    }
+
+    /// Sees how far the kernel has taken what is queued; true if it has taken all of it.
     #[inline(always)]
-    pub(super) fn observe(&mut self) {
+    pub(super) fn observe(&mut self) -> bool {
         // SAFETY: INV-RING-1.
         let head = unsafe { self.parts.sq_head.as_ref() }.load(Ordering::Acquire);
+        if head != self.tail {
+            self.observe_part(head);
+            return false;
+        }
+        self.submitted += u64::from(self.queued());
+        self.seen_head = head;
+        self.room = self.room_max;
+        true
+    }
+
+    /// As [`observe`](Self::observe), where something is left. A head that is not between the old one and the tail is not
+    /// believed.
+    #[cold]
+    #[inline(never)]
+    fn observe_part(&mut self, head: u32) {
         let taken = head.wrapping_sub(self.seen_head);
         if taken <= self.queued() {
             self.seen_head = head;
@@ -276,6 +318,7 @@ impl Ring {
         } else {
             self.owns_queue = false;
         }
+        self.room = self.room_max.saturating_sub(self.queued() as i32);
     }
 
     /// After a short submit: takes what is left of a chain whose beginning was taken out of the queue, by making it nops

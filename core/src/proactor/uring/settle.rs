@@ -41,12 +41,12 @@ where
     /// See [`Backend::pop`](super::Backend::pop).
     #[inline(always)]
     pub(super) fn pop_next(&mut self) -> Option<Popped<Buf, Lease<K>>> {
-        // The rings are not there in a forked child, and somebody else's memory may be (G-1).
-        if !self.is_owners() {
-            return None;
-        }
         if !self.held.is_empty() {
             self.drop_held();
+        }
+        // The rings are not there in a forked child, and somebody else's memory may be (G-1).
+        if !self.ring.has_next() || !self.is_owners() {
+            return None;
         }
         loop {
             // Its fields go one by one wherever they go, and stay in registers.
@@ -72,14 +72,17 @@ where
             let buffer = if settled == kind::PLAIN {
                 None
             } else {
-                if settled == kind::FILLS {
-                    result = fill(slot, result);
+                let mut raw = slot.raw();
+                if settled == kind::FILLS && result >= 0 {
+                    let count = (result as u32).min(slot.lent);
+                    raw.filled = count as usize;
+                    result = count as i32;
                 }
                 // SAFETY: INV-SETTLE-1; INV-ARENA-2. What was filled was lent (INV-URING-3), so INV-BUF-2 holds.
-                Some(unsafe { Buf::from_raw(slot.raw()) })
+                Some(unsafe { Buf::from_raw(raw) })
             };
-            if result <= INTERNAL_ERRNO {
-                result = CANCELLED;
+            if result < 0 {
+                result = told(result);
             }
             return Some(Popped::Plain {
                 token: cqe.user_data,
@@ -89,10 +92,13 @@ where
         }
     }
 
-    /// Drops what the last report left and nobody took.
+    /// Drops what the last report left and nobody took; in a forked child it stays, as everything does (G-1).
     #[cold]
     #[inline(never)]
     fn drop_held(&mut self) {
+        if !self.is_owners() {
+            return;
+        }
         self.held = Held::empty();
         self.descriptor = None;
         self.vectors.clear();
@@ -125,12 +131,9 @@ where
         } else {
             self.carry_last(cqe, settled, &mut result, is_cut)
         };
-        if result <= INTERNAL_ERRNO {
-            result = CANCELLED;
-        }
         Some(Report {
             token: cqe.user_data,
-            result,
+            result: told(result),
             more,
             carried,
         })
@@ -171,7 +174,7 @@ where
         slot.kind = kind::VACANT;
         self.in_flight -= 1;
         match settled {
-            kind::FILLS => *result = fill(slot, *result),
+            kind::FILLS | kind::TRUNCATES => *result = fill(slot, settled, *result),
             // A notification has no result of its own.
             kind::ZERO_COPY if cqe.flags & linux::IORING_CQE_F_NOTIF != 0 => {
                 *result = slot.lent as i32;
@@ -360,15 +363,25 @@ where
     }
 }
 
+/// The result that is told: none has the kernel's own words.
+#[cold]
+#[inline(never)]
+fn told(result: i32) -> i32 {
+    if result <= INTERNAL_ERRNO {
+        CANCELLED
+    } else {
+        result
+    }
+}
+
 /// Notes what a read filled; returns the result, which is no more than was lent (INV-URING-3).
-#[inline(always)]
-fn fill(slot: &mut Slot, result: i32) -> i32 {
+fn fill(slot: &mut Slot, settled: u8, result: i32) -> i32 {
     if result < 0 {
         return result;
     }
     let count = (result as u32).min(slot.lent);
     slot.filled = count as usize;
-    if slot.state & TRUNCATES != 0 {
+    if settled == kind::TRUNCATES {
         result
     } else {
         count as i32

@@ -334,7 +334,7 @@ pub(super) fn set_up<K: Kernel>(
     capabilities.own_memory = own_memory;
     Ok(Made {
         // SAFETY: `parts` has checked them against the regions, which live beside the ring.
-        ring: unsafe { Ring::new(parts) },
+        ring: unsafe { Ring::new(parts, options.submit_batch != 0) },
         fd,
         rings,
         submissions,

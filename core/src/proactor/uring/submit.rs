@@ -94,13 +94,14 @@ where
             Code::Close => closed_slot(&request),
             _ => sqe.length,
         };
-        let kind =
-            if matches!(request.code, Code::Close) && matches!(request.target.0, Place::Fixed(_)) {
+        let kind = match (request.code, request.target.0) {
+            (Code::Close, Place::Fixed(_)) => {
                 self.files.begin_close(lent);
                 kind::CLOSE_SLOT
-            } else {
-                kind
-            };
+            }
+            (Code::Recv, _) if truncates(request.code, request.flags) => kind::TRUNCATES,
+            _ => kind,
+        };
         if let Some(slot) = self.arena.vacant(token) {
             slot.token = token.raw();
             slot.kind = kind;
@@ -110,27 +111,26 @@ where
                 slot.lend(raw);
                 slot.state = HAS_BUFFER;
             }
-            if truncates(request.code, request.flags) {
-                slot.state |= TRUNCATES;
-            }
         }
         self.in_flight += 1; // INV-URING-2
-        let mut queued = self.ring.push(sqe);
+        let mut looks = self.ring.push(sqe);
         if let Some(limit) = request.timeout {
             let timeout = self.encode_timeout(index, limit, request.link);
-            queued = self.ring.push(timeout);
+            looks = self.ring.push(timeout);
         }
-        if queued >= self.batch && !is_linked(request.link) {
+        if looks && !is_linked(request.link) {
             self.flush_batch();
         }
         Ok(())
     }
 
-    /// Enough is queued (P-13). What the kernel does not take now stays queued.
+    /// Flushes the queue if enough is queued (P-13). What the kernel does not take now stays queued.
     #[cold]
     #[inline(never)]
     fn flush_batch(&mut self) {
-        let _ = self.flush_queue();
+        if self.ring.queued() >= self.batch {
+            let _ = self.flush_queue();
+        }
     }
 
     fn group_used(&mut self, extra: &Extra) -> u32 {
@@ -275,12 +275,12 @@ where
             };
         }
         self.in_flight += 1; // INV-URING-2
-        let mut queued = self.ring.push(sqe);
+        let mut looks = self.ring.push(sqe);
         if let Some(limit) = request.timeout {
             let timeout = self.encode_timeout(index, limit, request.link);
-            queued = self.ring.push(timeout);
+            looks = self.ring.push(timeout);
         }
-        if queued >= self.batch && !is_linked(request.link) {
+        if looks && !is_linked(request.link) {
             self.flush_batch();
         }
         Ok(())

@@ -27,7 +27,8 @@ where
     P: Deref<Target = Wakeup<K>>,
 {
     /// Enters the kernel, and sees to what comes of it beside completions.
-    #[inline(always)]
+    #[cold]
+    #[inline(never)]
     pub(super) fn enter(
         &mut self,
         to_submit: u32,
@@ -35,35 +36,40 @@ where
         flags: u32,
         timeout_ns: Option<u64>,
     ) -> Result<(), Errno> {
+        let flags = flags | self.ring.wakes_thread();
         // SAFETY: INV-URING-1.
         let result = unsafe {
             self.ring
                 .enter(&self.kernel, to_submit, min_complete, flags, timeout_ns)
         };
+        let took_all = self.ring.observe();
+        self.entered(result, took_all || to_submit == 0)
+    }
+
+    /// What came of entering the kernel beside completions.
+    #[cold]
+    #[inline(never)]
+    fn entered(&mut self, result: Result<u32, Errno>, took_all: bool) -> Result<(), Errno> {
         let overflows = self.ring.flags() & linux::IORING_SQ_CQ_OVERFLOW != 0;
         if overflows != self.due.contains(Due::OVERFLOW) {
             self.overflow_changed(overflows);
         }
-        if self.ring.queued() != 0 && to_submit != 0 {
+        if !took_all {
             self.submitted_short();
         }
         if result == Err(Errno::EBADR) {
             self.lose();
         }
-        result
+        result.map(drop)
     }
 
     /// An episode of overflow begins or ends (P-10).
-    #[cold]
-    #[inline(never)]
     fn overflow_changed(&mut self, overflows: bool) {
         self.due.set(Due::OVERFLOW, overflows);
         self.overflows += u64::from(overflows);
     }
 
     /// The kernel has not taken everything: what was cut off of a chain must not run by itself.
-    #[cold]
-    #[inline(never)]
     fn submitted_short(&mut self) {
         let arena = &mut self.arena;
         self.ring.cut_chain(|word| {
@@ -76,8 +82,6 @@ where
     }
 
     /// Completions are lost: what is in flight can't be told from what is done (P-10).
-    #[cold]
-    #[inline(never)]
     fn lose(&mut self) {
         self.due |= Due::LOST;
         self.ring.give_up();
@@ -110,7 +114,7 @@ where
         let mut queued = self.ring.queued();
         while queued > 0 {
             let result = self.enter(queued, 0, 0, None);
-            if self.capabilities.flags & linux::IORING_SETUP_SQPOLL != 0 {
+            if self.ring.has_thread() {
                 return self.hand_over();
             }
             let left = self.ring.queued();
@@ -178,11 +182,11 @@ where
         if entries > capacity {
             return Err(Error::Full { capacity });
         }
-        if self.ring.has_room(entries as u32) {
+        if self.ring.has_room_left(entries as u32) {
             return Ok(());
         }
         let flushed = self.flush_queue();
-        if self.ring.has_room(entries as u32) {
+        if self.ring.has_room_left(entries as u32) {
             return Ok(());
         }
         flushed.and(Err(Error::Full { capacity }))
@@ -198,9 +202,6 @@ where
         if !self.is_owners() {
             return Err(Error::Forked);
         }
-        if !self.due.is_empty() {
-            self.prepare_wait()?;
-        }
         let timeout_ns = match (deadline, timeout) {
             (None, None) => None,
             (None, Some(timeout)) => Some(duration_nanos(timeout)),
@@ -209,6 +210,48 @@ where
                 Some(timeout.map_or(left, |timeout| left.min(duration_nanos(timeout))))
             }
         };
+        if !self.due.is_empty() {
+            return self.wait_unusually(timeout_ns);
+        }
+        let waits = timeout_ns != Some(0);
+        // SAFETY: INV-URING-1.
+        let result = unsafe {
+            self.ring.enter(
+                &self.kernel,
+                self.ring.queued(),
+                u32::from(waits),
+                self.wait_flags,
+                if waits { timeout_ns } else { None },
+            )
+        };
+        let took_all = self.ring.observe();
+        self.ring.take_batch();
+        if let Err(errno) = result {
+            return self.wait_ended(Some(errno));
+        }
+        if !took_all || self.ring.flags() & linux::IORING_SQ_CQ_OVERFLOW != 0 {
+            return self.wait_ended(None);
+        }
+        Ok(())
+    }
+
+    /// A wait after which something is to be seen to.
+    #[cold]
+    #[inline(never)]
+    fn wait_ended(&mut self, errno: Option<Errno>) -> Result<(), Error> {
+        let took_all = self.ring.queued() == 0;
+        let result = errno.map_or(Ok(0), Err);
+        match self.entered(result, took_all) {
+            Ok(()) | Err(Errno::ETIME) => Ok(()),
+            Err(errno) => self.wait_failed(errno),
+        }
+    }
+
+    /// A wait before which something is to be seen to.
+    #[cold]
+    #[inline(never)]
+    fn wait_unusually(&mut self, timeout_ns: Option<u64>) -> Result<(), Error> {
+        self.prepare_wait()?;
         // Completions that are there already end the wait before it begins.
         let waits = timeout_ns != Some(0) && self.ring.available() == 0;
         if waits && self.due.contains(Due::BUSY_POLL) && self.busy_poll(timeout_ns)? {
@@ -228,8 +271,6 @@ where
     }
 
     /// Why a wait ended, if not by a completion or by the time.
-    #[cold]
-    #[inline(never)]
     fn wait_failed(&mut self, errno: Errno) -> Result<(), Error> {
         match errno {
             Errno::EINTR => Ok(()),
@@ -241,8 +282,6 @@ where
     }
 
     /// What a wait begins with, when there is anything.
-    #[cold]
-    #[inline(never)]
     fn prepare_wait(&mut self) -> Result<(), Error> {
         if self.due.contains(Due::LOST) {
             return Err(Error::CompletionsLost);
