@@ -10,7 +10,8 @@
 //! the end of the process; and one that hangs holds nothing of a loop that is gone.
 //!
 //! **Why this shape.** `getaddrinfo(3)` blocks and can't be interrupted. It knows what the system is configured to do, which no
-//! resolver of our own would. So it is given a thread to block, and left alone with it.
+//! resolver of our own would. So it is given a thread to block, and left alone with it. Upper and lower case are the same in names
+//! (RFC 4343), but not to musl's `getaddrinfo`, which looks for a name in `/etc/hosts` byte by byte: it is asked in lower case.
 
 #![forbid(unsafe_code)]
 
@@ -183,7 +184,8 @@ impl System {
             };
             drop(queue);
             if question.is_wanted() {
-                let resolved = (question.host(), question.port()).to_socket_addrs();
+                let host = question.host().to_ascii_lowercase();
+                let resolved = (host.as_str(), question.port()).to_socket_addrs();
                 question.answer(resolved.map(Iterator::collect));
             }
         }
