@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use linux_event_core::errno::Errno;
 use linux_event_core::reactor::{Epoll, Event, Interest, Mode, Reactor, Ready};
 use linux_event_core::sys::{Linux, SocketKind, Sockets};
 
@@ -84,4 +85,22 @@ fn r1_a_failure_that_was_told_leaves_no_empty_turn() {
     reactor.wait(None).unwrap();
     assert!(matches!(reactor.next(), Some(Event::Timer { data: 2, .. })));
     drop(theirs);
+}
+
+/// M-6: of a socket that an operation would wait on, as it is in blocking mode, what is there is received and nothing waited for.
+#[test]
+fn m6_receiving_by_hand_never_waits() {
+    let (ours, theirs) = Linux.socketpair(SocketKind::Stream).unwrap();
+    Linux.set_non_blocking(ours.borrow(), false).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let waits = std::thread::spawn(move || {
+        let mut bytes = [0; 4];
+        tell.send(Linux.recv(ours.borrow(), &mut bytes)).unwrap();
+        ours
+    });
+    let received = told.recv_timeout(Duration::from_secs(30));
+    assert_eq!(received.expect("it waits"), Err(Errno::EAGAIN));
+    let ours = waits.join().unwrap();
+    Linux.send(theirs.borrow(), b"here").unwrap();
+    assert_eq!(Linux.recv(ours.borrow(), &mut [0; 8]), Ok(4));
 }

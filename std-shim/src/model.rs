@@ -20,7 +20,7 @@ use linux_event_core::signal::SignalSet;
 use linux_event_core::sys::AsRawFd;
 
 use crate::error::BoxError;
-use crate::net::{Owner, ReactorIo, ReactorShared, SocketCalls};
+use crate::net::{Owner, ReactorIo, SocketCalls};
 use crate::process::ReactorPipe;
 use crate::waker::Shared;
 use crate::zeroed::zeroed_box;
@@ -153,7 +153,7 @@ impl<B: LoopBackend> Model for Reactor<B> {
     type Pipe = ReactorPipe;
     type Socket = <B::Calls as SocketCalls>::Socket;
     type Io = ReactorIo<Self::Socket>;
-    type NetShared = ReactorShared;
+    type NetShared = ();
 
     #[inline(always)]
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! The worlds of the net layer: one body, four backends.
+//! The worlds of the net layer: one body, four backends, and one of them as on an older kernel.
 //!
 //! **What.** [`NetWorld`] adds to a world of either model what the other side of a connection does: [`Peer`](NetWorld::Peer)s
 //! connect, write, read, end and reset. [`net!`](crate::net!) makes a test of each body in each world.
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use linux_event::core::errno::Errno;
-use linux_event::core::proactor::How;
+use linux_event::core::proactor::{Code, How};
 use linux_event::core::sys::Domain;
 use linux_event::fake::{Fake, FakeFd, Name};
 use linux_event::net::{Address, IntoSocket, Net};
@@ -493,6 +493,34 @@ macro_rules! over_the_fake {
 
 over_the_fake!(crate::OnFake, check_reactor);
 over_the_fake!(crate::proactor::OnFake, check_proactor);
+over_the_fake!(OnOlderFake, check_proactor);
+
+/// The fake's operations as on a kernel that has neither multishot accepts nor multishot receives (M-6).
+#[derive(Debug)]
+pub struct OnOlderFake;
+
+impl both::World for OnOlderFake {
+    type Model = Proactor<Fake>;
+    type Machine<'a> = &'a mut Fake;
+
+    const IS_VIRTUAL: bool = true;
+
+    fn looping<S>(state: S) -> LoopOf<Self, S> {
+        let mut event_loop = Loop::fake_proactor_with(state);
+        for code in [Code::RecvMulti, Code::AcceptMulti] {
+            event_loop.fake_mut().set_supported(code, false);
+        }
+        event_loop
+    }
+
+    fn of<S>(event_loop: &mut LoopOf<Self, S>) -> &mut Fake {
+        event_loop.fake_mut()
+    }
+
+    fn run(_: &str, body: fn()) {
+        body();
+    }
+}
 
 fn check_reactor<S>(event_loop: &mut Loop<Reactor<Fake>, S>) {
     assert_eq!(
@@ -522,6 +550,7 @@ macro_rules! net {
         $crate::net!(@in fake, $crate::OnFake, $($name)*);
         $crate::net!(@in ring, $crate::proactor::OnRing, $($name)*);
         $crate::net!(@in fake_proactor, $crate::proactor::OnFake, $($name)*);
+        $crate::net!(@in older_fake_proactor, $crate::net::OnOlderFake, $($name)*);
     };
     (@in $module:ident, $world:ty, $($name:ident)*) => {
         $crate::both!(@by <$world as $crate::net::NetWorld>::run_net, $module, $world, $($name)*);
@@ -530,16 +559,27 @@ macro_rules! net {
 
 /// A world over a kernel: where there are processes to start, and sockets of `std`'s.
 pub trait KernelWorld: NetWorld<Ours: From<OwnedFd>, Model: Spawn> {
-    /// Whether sockets are read and written by operations.
+    /// Whether sockets are accepted, written and closed by operations.
     const BY_OPERATIONS: bool;
+
+    /// Whether streams are read by operations too (M-6).
+    fn receives_by_operations<S>(event_loop: &LoopOf<Self, S>) -> bool;
 }
 
 impl KernelWorld for crate::OnEpoll {
     const BY_OPERATIONS: bool = false;
+
+    fn receives_by_operations<S>(_: &LoopOf<Self, S>) -> bool {
+        false
+    }
 }
 
 impl KernelWorld for crate::proactor::OnRing {
     const BY_OPERATIONS: bool = true;
+
+    fn receives_by_operations<S>(event_loop: &LoopOf<Self, S>) -> bool {
+        event_loop.capabilities().supports(Code::RecvMulti)
+    }
 }
 
 /// Makes a test of each body in each world over a kernel.

@@ -323,7 +323,7 @@ pub unsafe trait Sockets: Kernel {
     /// EAGAIN when the send buffer is full, EPIPE, ECONNRESET, EINTR.
     fn send(&self, socket: BorrowedFd<'_>, buffer: &[u8]) -> Result<usize, Errno>;
 
-    /// `recv(2)`; 0 is the end of the stream.
+    /// `recv(2)` with `MSG_DONTWAIT`, so that it never waits, whatever mode the socket is in; 0 is the end of the stream.
     ///
     /// # Errors
     /// EAGAIN when nothing is there, ECONNRESET, EINTR.
@@ -566,7 +566,7 @@ unsafe impl Sockets for Linux {
                 fd(socket.as_raw_fd()),
                 buffer.as_mut_ptr() as usize,
                 buffer.len(),
-                0,
+                net::MSG_DONTWAIT as usize,
                 0,
                 0,
             )

@@ -47,6 +47,8 @@ pub enum Owner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Recv,
+    /// It waits for something to receive.
+    Ready,
     Send,
     Accept,
     Connect,
@@ -70,6 +72,8 @@ pub(crate) struct NetTables<M: Model, S> {
     /// INV-NET-1.
     pub(crate) attention: VecDeque<Owner>,
     pub(crate) spares: Spares,
+    /// What is received by hand goes here. Taken out while it is told.
+    pub(crate) buffer: Vec<u8>,
     pub(crate) shared: M::NetShared,
     /// INV-NET-2.
     pub(crate) current: Option<Owner>,
@@ -89,6 +93,7 @@ impl<M: Model, S> NetTables<M, S> {
             datagrams: Table::new(),
             attention: VecDeque::new(),
             spares: Spares::default(),
+            buffer: Vec::new(),
             shared: M::NetShared::default(),
             current: None,
             has_told: false,

@@ -47,8 +47,9 @@
 //! - **Nothing is called inside a call.** Writing, resuming, closing note what is wanted; what comes of it is told in the same
 //!   turn or a later one, never before the call returns (P-2).
 //! - **A stale handle** gives an error or `false`, and reaches nobody else.
-//! - **Memory.** A stream that has nothing to send and no part of a message holds no buffer. What a slow reader lets pile up is
-//!   what the program writes: see [`StreamBuilder::throttled`] and [`StreamBuilder::pending_max`].
+//! - **Memory.** A stream that has nothing to send and no part of a message holds no buffer, on any kernel: what comes is received
+//!   into one of 64 KiB, or over completion into 128 of 8 KiB, that all streams of a loop share. What a slow reader lets pile up
+//!   is what the program writes: see [`StreamBuilder::throttled`] and [`StreamBuilder::pending_max`].
 //! - **A panic** in a callback of a stream or listener ends that one, without telling it, and nothing else.
 //! - **An error** that a callback returns stops the loop, as everywhere; what accepting a connection returns goes to the
 //!   listener's [`on_error`](ListenerBuilder::on_error) if it has one.
@@ -83,4 +84,4 @@ pub use stream::{
 
 pub(crate) use drive::{NetTables, OpTag, Owner};
 pub(crate) use proactor::{ProactorIo, ProactorShared};
-pub(crate) use reactor::{ReactorIo, ReactorShared};
+pub(crate) use reactor::ReactorIo;

@@ -2,21 +2,25 @@
 //!
 //! **What.** A stream has one receive under way, multishot, into buffers that all streams of the loop share, and at most one
 //! send, of what was queued when it began: what is queued meanwhile goes with the next, so that bytes keep their order. A
-//! listener has one multishot accept. Where the kernel lacks either, there is one operation for each (M-6).
+//! listener has one multishot accept. Where there are no such receives or buffers (before Linux 6.0, or where no memory may be
+//! locked for them), a poll waits until a stream can be read, and then it is read by hand; without multishot accepts there is an
+//! accept for each connection (M-6).
 //!
-//! **Invariants.** *INV-NET-PROACTOR-1*: `reading` is the receive or accept that has not settled. *INV-NET-PROACTOR-2*: a lease is
+//! **Invariants.** *INV-NET-PROACTOR-1*: `reading` is the receive, poll or accept that has not settled. *INV-NET-PROACTOR-2*: a lease is
 //! given back before the turn goes on: so a receive that ended for want of buffers (ENOBUFS) finds some when it begins again.
 //! *INV-NET-PROACTOR-3*: on a file in `unclosed`, for whose closing there was no room, an operation is under way whose end was
 //! asked for: when that has settled there is.
 //!
-//! **Why this shape.** The kernel chooses a buffer when bytes are there: ten thousand connections that are silent hold none.
+//! **Why this shape.** The kernel chooses a buffer when bytes are there: ten thousand connections that are silent hold none. A
+//! receive that owns its buffer would hold it all the while, so where there is nothing to choose from none is begun: what is read
+//! by hand goes into one buffer of the loop's.
 
 #![forbid(unsafe_code)]
 
 use linux_event_core::errno::Errno;
 use linux_event_core::error::Error;
 use linux_event_core::handle::{File, Op};
-use linux_event_core::proactor::{Group, Payload, Request, op};
+use linux_event_core::proactor::{Group, Payload, PollEvents, Request, op};
 
 use super::address::Address;
 use super::drive::{OpTag, Owner, Role};
@@ -32,8 +36,6 @@ use crate::proactor::{Completion, Proactor, ProactorBackend};
 /// Provided buffers of a loop, and their bytes.
 const BUFFERS: u16 = 128;
 const BUFFER_BYTES: u32 = 8 * 1024;
-/// Bytes of a receive that owns its buffer.
-const RECV_BYTES: usize = 8 * 1024;
 
 /// What the proactor keeps for a socket.
 #[derive(Debug, Default)]
@@ -65,8 +67,8 @@ enum Buffers {
     #[default]
     Unmade,
     Provided(Group),
-    /// The kernel has none to choose from: each receive owns one.
-    Owned,
+    /// The kernel has none to choose from.
+    None,
 }
 
 impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
@@ -81,6 +83,7 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         }
         match (tag.owner, tag.role) {
             (Owner::Stream(id), Role::Send) => self.stream_sent(id, completion),
+            (Owner::Stream(id), Role::Ready) => self.stream_ready(id, &completion),
             (Owner::Stream(id), _) => self.stream_received(id, completion),
             (Owner::Listener(id), _) => self.listener_completed(id, completion),
             (Owner::Attempt(id, index), _) => {
@@ -139,17 +142,27 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         }
         match completion.outcome() {
             Ok(0) if !completion.more => entry.state.received_eof(now),
-            // Of a lease it is known that it is full; a buffer has what was received.
-            Ok(_) => match completion.payload {
-                Payload::Lease(lease) => return self.deliver(id, &lease),
-                Payload::Buffer(buffer) => {
-                    let told = self.deliver(id, &buffer);
-                    self.net.spares.keep(buffer.into());
-                    return told;
+            Ok(_) => {
+                if let Payload::Lease(lease) = completion.payload {
+                    return self.deliver(id, &lease);
                 }
-                _ => {}
-            },
+            }
             Err(Errno::ECANCELED | Errno::ENOBUFS | Errno::EINTR | Errno::EAGAIN) => {}
+            Err(errno) => entry.state.failed(StreamError::Io(errno)),
+        }
+        self.deliver(id, &[])
+    }
+
+    /// A stream can be read, or waits for it no more.
+    fn stream_ready(&mut self, id: Id, completion: &Completion<B>) -> Result<(), BoxError> {
+        let Some(entry) = self.net.streams.get_mut(id) else {
+            return Ok(());
+        };
+        entry.io.reading = None;
+        entry.io.is_cancelling = false;
+        match completion.outcome() {
+            Ok(_) if entry.state.wants_read() => return self.read_stream(id),
+            Ok(_) | Err(Errno::ECANCELED | Errno::EINTR | Errno::EAGAIN) => {}
             Err(errno) => entry.state.failed(StreamError::Io(errno)),
         }
         self.deliver(id, &[])
@@ -196,28 +209,26 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         told
     }
 
-    /// Begins to receive.
+    /// Begins to receive, or to wait until something can be.
     fn begin_recv(&mut self, id: Id, file: File) -> Result<Op, Error> {
         let owner = Owner::Stream(id);
         if matches!(self.net.shared.group, Buffers::Unmade) {
             // A kernel that is too old, or a limit on locked memory: without.
             let provided = self.model.core.provide(BUFFERS, BUFFER_BYTES);
-            self.net.shared.group = provided.map_or(Buffers::Owned, Buffers::Provided);
+            self.net.shared.group = provided.map_or(Buffers::None, Buffers::Provided);
         }
         if let Buffers::Provided(group) = self.net.shared.group {
             match self.submit_net(op::recv_multi(file, group), owner, Role::Recv, false) {
                 Ok(op) => return Ok(op),
                 Err(refused) if is_unsupported(&refused.error) => {
                     let _ = self.model.core.withdraw(group); // nothing has used it
-                    self.net.shared.group = Buffers::Owned;
+                    self.net.shared.group = Buffers::None;
                 }
                 Err(refused) => return Err(refused.error),
             }
         }
-        let mut buffer = self.net.spares.take();
-        buffer.reserve(RECV_BYTES);
-        let recv = op::recv(file, Buffer::from(buffer)).limit(RECV_BYTES as u32);
-        let op = self.submit_net(recv, owner, Role::Recv, false);
+        let poll = op::poll(file, PollEvents::IN);
+        let op = self.submit_net(poll, owner, Role::Ready, false);
         op.map_err(|refused| refused.error)
     }
 

@@ -1,7 +1,6 @@
 //! Streams and listeners over readiness.
 //!
-//! **What.** A stream reads when it is told that it can, once a turn and up to [`READ_BYTES`]; before it waits for the
-//! first time it tries. It writes at once, and waits for room only where the kernel took less. A listener accepts up to its
+//! **What.** A stream reads when it is told that it can, once a turn; before it waits for the first time it tries. It writes at once, and waits for room only where the kernel took less. A listener accepts up to its
 //! limit a turn.
 //!
 //! **Invariants.** *INV-NET-REACTOR-1*: `interest` is what the watcher asks for.
@@ -27,9 +26,6 @@ use crate::error::BoxError;
 use crate::event_loop::Loop;
 use crate::model::{LoopBackend, Model, Reactor};
 
-/// Bytes that a turn reads from a stream at most.
-pub(crate) const READ_BYTES: usize = 64 * 1024;
-
 /// What the reactor keeps for a socket.
 #[derive(Debug)]
 pub struct ReactorIo<Socket> {
@@ -50,13 +46,6 @@ impl<Socket> Default for ReactorIo<Socket> {
             is_uncounted: false,
         }
     }
-}
-
-/// What the streams of a loop share.
-#[derive(Debug, Default)]
-pub struct ReactorShared {
-    /// Where everybody reads to. Taken out while what was read is told.
-    pub(super) buffer: Vec<u8>,
 }
 
 impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
@@ -96,38 +85,6 @@ impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
             return self.read_stream(id);
         }
         self.deliver(id, &[])
-    }
-
-    /// Reads once, and tells of it.
-    fn read_stream(&mut self, id: Id) -> Result<(), BoxError> {
-        let mut buffer = std::mem::take(&mut self.net.shared.buffer);
-        buffer.resize(READ_BYTES, 0);
-        let count = self.recv(id, &mut buffer);
-        let told = self.deliver(id, &buffer[..count]);
-        self.net.shared.buffer = buffer;
-        told
-    }
-
-    /// Receives; what is no bytes is noted in the stream's state.
-    fn recv(&mut self, id: Id, buffer: &mut [u8]) -> usize {
-        let now = self.model.core.now();
-        let Some(entry) = self.net.streams.get_mut(id) else {
-            return 0;
-        };
-        let Some(socket) = &entry.io.socket else {
-            return 0;
-        };
-        let calls = self.model.core.backend_mut().calls();
-        loop {
-            match calls.recv(socket, buffer) {
-                Ok(0) => entry.state.received_eof(now),
-                Ok(count) => return count,
-                Err(Errno::EINTR) => continue,
-                Err(Errno::EAGAIN) => {}
-                Err(errno) => entry.state.failed(StreamError::Io(errno)),
-            }
-            return 0;
-        }
     }
 
     /// Sends until everything is sent, or the kernel takes no more.
@@ -285,6 +242,7 @@ impl<B: LoopBackend> Net for Reactor<B> {
         })
     }
 
+    #[inline]
     fn with_socket<R>(
         &mut self,
         io: &Self::Io,

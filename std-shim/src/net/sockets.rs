@@ -59,6 +59,7 @@ pub trait SocketCalls {
     fn local_address(&mut self, socket: &Self::Socket) -> Result<Address, Errno>;
     fn peer_address(&mut self, socket: &Self::Socket) -> Result<Address, Errno>;
     fn shutdown_write(&mut self, socket: &Self::Socket) -> Result<(), Errno>;
+    /// EAGAIN where nothing is there, whatever mode the socket is in.
     fn recv(&mut self, socket: &Self::Socket, buffer: &mut [u8]) -> Result<usize, Errno>;
     /// Never SIGPIPE (M-4).
     fn send(&mut self, socket: &Self::Socket, bytes: &[u8]) -> Result<usize, Errno>;
@@ -111,7 +112,8 @@ thread_local! {
 }
 
 /// System calls that listeners, connectors, streams and datagram sockets have made on this thread themselves: accepts, sends and
-/// receives of the reactor; in either model making, binding, asking, shutting down (G-3).
+/// receives of the reactor; streams' receives of a proactor whose kernel lacks multishot ones (M-6); in either model making,
+/// binding, asking, shutting down (G-3).
 ///
 /// What the loop calls for them is not among them: [`Loop::stats`](crate::Loop::stats) has the waits and the changes of what is
 /// watched, [`Loop::counters`](crate::Loop::counters) the calls of a ring. Nor are closes of what the program drops itself, and

@@ -45,9 +45,9 @@ impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
     }
 
     fn receive_packets(&mut self, id: Id) -> Called {
-        let mut buffer = std::mem::take(&mut self.net.shared.buffer);
+        let mut buffer = std::mem::take(&mut self.net.buffer);
         let told = self.receive_into(id, &mut buffer);
-        self.net.shared.buffer = buffer;
+        self.net.buffer = buffer;
         told
     }
 

@@ -6,13 +6,19 @@
 
 #![forbid(unsafe_code)]
 
+use linux_event_core::errno::Errno;
+
 use super::super::drive::Owner;
 use super::super::model::Net;
 use super::super::socket::Socket;
+use super::super::sockets::SocketCalls;
 use super::super::table::Id;
 use super::state::Step;
-use super::{Called, Detached, Handlers, Stream};
+use super::{Called, Detached, Handlers, Stream, StreamError};
 use crate::event_loop::Loop;
+
+/// Bytes that a stream receives by hand at once, at most: into one buffer that all streams of a loop share.
+const READ_BYTES: usize = 64 * 1024;
 
 impl<M: Net, S> Loop<M, S> {
     /// Sees to a stream in the queue.
@@ -22,6 +28,41 @@ impl<M: Net, S> Loop<M, S> {
             None => return Ok(()),
         }
         M::attend_stream(self, id)
+    }
+
+    /// Receives once, by hand, and tells of it.
+    #[inline]
+    pub(crate) fn read_stream(&mut self, id: Id) -> Called {
+        let mut buffer = std::mem::take(&mut self.net.buffer);
+        buffer.resize(READ_BYTES, 0);
+        let count = self.receive(id, &mut buffer);
+        let told = self.deliver(id, &buffer[..count]);
+        self.net.buffer = buffer;
+        told
+    }
+
+    /// Receives; what is no bytes is noted in the stream's state.
+    #[inline]
+    fn receive(&mut self, id: Id, buffer: &mut [u8]) -> usize {
+        let now = self.model.now();
+        let Some(entry) = self.net.streams.get_mut(id) else {
+            return 0;
+        };
+        let received = self.model.with_socket(&entry.io, |calls, socket| {
+            loop {
+                match calls.recv(socket, buffer) {
+                    Err(Errno::EINTR) => {}
+                    received => return received,
+                }
+            }
+        });
+        match received {
+            Some(Ok(0)) => entry.state.received_eof(now),
+            Some(Ok(count)) => return count,
+            Some(Err(Errno::EAGAIN)) | None => {}
+            Some(Err(errno)) => entry.state.failed(StreamError::Io(errno)),
+        }
+        0
     }
 
     /// Tells of `chunk`, after what was kept, and of everything else there is; then has the model see to the stream.
