@@ -525,6 +525,27 @@ linux_event_tests::net! {
         end::<W>(event_loop, stream, Some(peer));
     }
 
+    fn m5_the_read_timeout_stands_still_while_a_throttled_stream_is_blocked<W>() {
+        let mut event_loop = W::looping(Noted::default());
+        let (builder, peer) = noting::<W>(&mut event_loop);
+        let limit = Duration::from_millis(50);
+        let stream = builder
+            .on_data(|event_loop, _, bytes| event_loop.state.bytes += bytes.len())
+            .watermarks(1000, 100_000)
+            .throttled()
+            .read_timeout(limit)
+            .start()
+            .expect("room");
+        stream.write(&mut event_loop, &pattern(2_000_000)).expect("it is open");
+        event_loop.run_for(3 * limit).expect("turns");
+        assert!(event_loop.state.told.is_empty() && stream.is_blocked(&event_loop));
+        put::<W, _>(&mut event_loop, &peer, b"here");
+        assert_eq!(take::<W, _>(&mut event_loop, &peer, 2_000_000).len(), 2_000_000);
+        until::<W, _>(&mut event_loop, |event_loop| event_loop.state.bytes == 4);
+        assert_eq!(told::<W>(&event_loop), ["drain"]);
+        end::<W>(event_loop, stream, Some(peer));
+    }
+
     fn m5_a_peer_that_stalls_runs_into_the_write_timeout<W>() {
         let mut event_loop = W::looping(Noted::default());
         let (builder, peer) = noting::<W>(&mut event_loop);

@@ -483,6 +483,9 @@ impl State {
         if self.is_blocked && self.output.pending() <= self.limits.low {
             self.is_blocked = false;
             self.drain_due = true;
+            if self.limits.throttled {
+                self.last_received = now; // it reads again: a fresh read timeout
+            }
         }
     }
 
