@@ -546,6 +546,29 @@ linux_event_tests::net! {
         end::<W>(event_loop, stream, Some(peer));
     }
 
+    fn m5_what_has_come_by_the_time_that_a_busy_loop_looks_is_in_time<W>() {
+        if W::IS_VIRTUAL {
+            return; // time goes by in turns there
+        }
+        let mut event_loop = W::looping(Noted::default());
+        let limit = Duration::from_millis(20);
+        let (builder, peer) = noting::<W>(&mut event_loop);
+        let stream = builder
+            .on_data(|event_loop, _, bytes| event_loop.state.bytes += bytes.len())
+            .read_timeout(limit)
+            .idle_timeout(limit)
+            .start()
+            .expect("room");
+        settle::<W, _>(&mut event_loop); // it reads by now
+        put::<W, _>(&mut event_loop, &peer, b"in time");
+        std::thread::sleep(2 * limit); // a callback that takes long
+        until::<W, _>(&mut event_loop, |event_loop| event_loop.state.bytes == 7);
+        assert!(event_loop.state.told.is_empty());
+        event_loop.run().expect("it ends");
+        assert_eq!(told::<W>(&event_loop).len(), 2, "then nothing comes: a timeout and the close");
+        end::<W>(event_loop, stream, Some(peer));
+    }
+
     fn m5_a_peer_that_stalls_runs_into_the_write_timeout<W>() {
         let mut event_loop = W::looping(Noted::default());
         let (builder, peer) = noting::<W>(&mut event_loop);

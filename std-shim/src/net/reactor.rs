@@ -20,7 +20,7 @@ use super::address::Address;
 use super::drive::Owner;
 use super::model::{Connecting, Net};
 use super::sockets::SocketCalls;
-use super::stream::StreamError;
+use super::stream::{StreamEntry, StreamError};
 use super::table::Id;
 use crate::error::BoxError;
 use crate::event_loop::Loop;
@@ -253,12 +253,15 @@ impl<B: LoopBackend> Net for Reactor<B> {
     }
 
     fn attend_stream<S>(event_loop: &mut Loop<Self, S>, id: Id) -> Result<(), BoxError> {
-        // Reads before it waits: who connects has mostly sent something by the time it is accepted.
-        match event_loop.net.streams.get(id) {
-            Some(entry) if entry.io.watcher.is_none() && entry.state.wants_read() => {
-                event_loop.read_stream(id)
-            }
-            _ => event_loop.deliver(id, &[]),
+        // Reads before it waits: who connects has mostly sent something by the time it is accepted. And before time is up: what
+        // has come may not have been in the turn's batch.
+        let reads = |entry: &StreamEntry<Self, S>| {
+            (entry.io.watcher.is_none() || entry.is_overdue) && entry.state.wants_read()
+        };
+        if event_loop.net.streams.get(id).is_some_and(reads) {
+            event_loop.read_stream(id)
+        } else {
+            event_loop.deliver(id, &[])
         }
     }
 

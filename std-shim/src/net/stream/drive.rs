@@ -2,7 +2,9 @@
 //!
 //! **Invariants.** *INV-STREAM-DRIVE-1*: a callback that runs is not in its entry; it goes back if the entry is still there.
 //! *INV-STREAM-DRIVE-2*: after anything was told, the model sees to the stream once, and if there is still something to tell, it
-//! is in the queue of those who want attention (INV-NET-1).
+//! is in the queue of those who want attention (INV-NET-1). *INV-STREAM-DRIVE-3*: a time limit has passed only if it has after
+//! everything was seen that had come by then: timers come before the events of their turn, and a loop that was busy for
+//! long finds both.
 
 #![forbid(unsafe_code)]
 
@@ -23,11 +25,17 @@ const READ_BYTES: usize = 64 * 1024;
 impl<M: Net, S> Loop<M, S> {
     /// Sees to a stream in the queue.
     pub(crate) fn attend_stream(&mut self, id: Id) -> Called {
-        match self.net.streams.get_mut(id) {
-            Some(entry) => entry.is_attended = false,
-            None => return Ok(()),
+        let Some(entry) = self.net.streams.get_mut(id) else {
+            return Ok(());
+        };
+        entry.is_attended = false;
+        let was_overdue = entry.is_overdue;
+        M::attend_stream(self, id)?;
+        if was_overdue {
+            self.look_at_the_time(id)
+        } else {
+            Ok(())
         }
-        M::attend_stream(self, id)
     }
 
     /// Receives once, by hand, and tells of it.
@@ -168,13 +176,30 @@ impl<M: Net, S> Loop<M, S> {
         }
     }
 
-    /// The stream's timer is due.
-    pub(crate) fn stream_timer(&mut self, id: Id) -> Called {
+    /// The stream's timer is due. If that is too early it is armed again; else the time is looked at when this turn's events
+    /// were seen (INV-STREAM-DRIVE-3).
+    pub(crate) fn stream_timer(&mut self, id: Id) {
         let now = self.model.now();
+        let Some(entry) = self.net.streams.get_mut(id) else {
+            return;
+        };
+        entry.timer = None;
+        match entry.state.deadline() {
+            Some((deadline, _)) if deadline <= now => {
+                entry.is_overdue = true;
+                self.attend(Owner::Stream(id));
+            }
+            _ => self.arm_stream(id),
+        }
+    }
+
+    /// Ends a stream that was overdue before everything was seen that had come, and still is.
+    fn look_at_the_time(&mut self, id: Id) -> Called {
         let Some(entry) = self.net.streams.get_mut(id) else {
             return Ok(());
         };
-        entry.timer = None;
+        entry.is_overdue = false;
+        let now = entry.clock(&self.model);
         if entry.state.check_time(now).is_some() {
             self.arm_stream(id);
             return Ok(());

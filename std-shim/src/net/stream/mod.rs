@@ -92,6 +92,8 @@ pub(crate) struct StreamEntry<M: Model, S> {
     has_on_eof: bool,
     /// The timer that looks at the time, and when it will.
     timer: Option<(TimerId, Instant)>,
+    /// A limit has passed, as far as was known before this turn's events: INV-STREAM-DRIVE-3.
+    pub(crate) is_overdue: bool,
     on_detach: Option<DetachCallback<M, S>>,
     /// It is in the queue of those who want attention.
     pub(crate) is_attended: bool,
@@ -307,6 +309,7 @@ impl<M: Net, S> StreamBuilder<'_, M, S> {
             has_on_eof: handlers.eof.is_some(),
             handlers,
             timer: None,
+            is_overdue: false,
             on_detach: None,
             is_attended: false,
         });
