@@ -162,14 +162,12 @@ impl<M: Net, S> Loop<M, S> {
     /// A timer of the net layer's is due.
     pub(crate) fn net_timer(&mut self, owner: Owner) -> Result<(), BoxError> {
         match owner {
-            Owner::Stream(id) => {
-                self.stream_timer(id);
-                Ok(())
-            }
+            Owner::Stream(id) => self.stream_timer(id),
             Owner::Connector(id) => self.connector_timer(id),
-            Owner::Datagram(id) => self.datagram_timer(id),
-            Owner::Listener(_) | Owner::Attempt(..) => Ok(()),
+            Owner::Datagram(id) => return self.datagram_timer(id),
+            Owner::Listener(_) | Owner::Attempt(..) => {}
         }
+        Ok(())
     }
 
     /// Ends what a callback of panicked, without telling it (INV-NET-2).

@@ -327,6 +327,29 @@ linux_event_tests::net! {
         question.answer(Ok(vec![slow]));
     }
 
+    fn k1_what_has_connected_by_the_time_that_a_busy_loop_looks_is_in_time<W>() {
+        if W::IS_VIRTUAL {
+            return; // time goes by in turns there
+        }
+        let mut event_loop = client::<W>();
+        let (listener, address) = server::<W>(&mut event_loop, "127.0.0.1:0");
+        settle::<W, _>(&mut event_loop);
+        let limit = Duration::from_millis(200);
+        Connector::to(&mut event_loop, address).timeout(limit).start(note::<W>).expect("room");
+        // It is seen to after the connector, which has begun by then: a callback that takes long.
+        let (ours, theirs) = W::pair(&mut event_loop);
+        let stream = Stream::over(&mut event_loop, ours)
+            .on_close(move |_, _| std::thread::sleep(2 * limit))
+            .start()
+            .expect("room");
+        stream.close(&mut event_loop).expect("it is open");
+        let connected = outcome::<W>(&mut event_loop);
+        assert!(connected.is_ok(), "{connected:?}");
+        drop(connected);
+        W::hang_up(&mut event_loop, theirs);
+        end::<W>(event_loop, &[listener]);
+    }
+
     fn k1_one_timeout_for_all_addresses<W>() {
         let mut event_loop = client::<W>();
         let here = "127.0.0.1:0".parse().unwrap();

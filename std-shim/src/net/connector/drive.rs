@@ -146,12 +146,13 @@ impl<M: Net, S> Loop<M, S> {
         }
     }
 
-    /// A connector's timer is due.
-    pub(crate) fn connector_timer(&mut self, id: Id) -> Called {
+    /// A connector's timer is due. What has come by then is seen first: timers come before the events of their turn, and a
+    /// loop that was busy for long finds both.
+    pub(crate) fn connector_timer(&mut self, id: Id) {
         if let Some(entry) = self.net.connectors.get_mut(id) {
             entry.timer = None;
         }
-        self.attend_connector(id)
+        self.attend(Owner::Connector(id));
     }
 
     /// Arms the timer for when there is something to do.
