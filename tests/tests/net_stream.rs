@@ -490,6 +490,30 @@ linux_event_tests::net! {
         finish::<W, _>(event_loop);
     }
 
+    fn m1_an_end_before_a_detach_is_sent_and_one_after_it_is_not<W>() {
+        for ends_first in [true, false] {
+            let mut event_loop = W::looping(Noted::default());
+            let (stream, peer) = counting::<W>(&mut event_loop);
+            settle::<W, _>(&mut event_loop); // it reads by now
+            let given = std::rc::Rc::new(std::cell::RefCell::new(None));
+            let place = std::rc::Rc::clone(&given);
+            let detached = move |_: &mut Client<W>, detached| *place.borrow_mut() = Some(detached);
+            if ends_first {
+                stream.end(&mut event_loop).expect("it is open");
+                stream.detach(&mut event_loop, detached).expect("it is open");
+            } else {
+                stream.detach(&mut event_loop, detached).expect("it is open");
+                stream.end(&mut event_loop).expect("it is there");
+            }
+            until::<W, _>(&mut event_loop, |_| given.borrow().is_some());
+            let seen = W::receive(&mut event_loop, &peer, &mut [0]);
+            assert_eq!(seen, if ends_first { Ok(0) } else { Err(Errno::EAGAIN) });
+            given.borrow_mut().take();
+            W::hang_up(&mut event_loop, peer);
+            finish::<W, _>(event_loop);
+        }
+    }
+
     fn m5_an_idle_stream_times_out<W>() {
         let mut event_loop = W::looping(Noted::default());
         let (builder, peer) = noting::<W>(&mut event_loop);

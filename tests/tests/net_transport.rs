@@ -181,6 +181,25 @@ linux_event_tests::net! {
         finish::<W, _>(event_loop);
     }
 
+    fn a_transport_says_goodbye_once_however_the_stream_is_ended<W>() {
+        for closes_first in [true, false] {
+            let mut event_loop = W::looping(Vec::new());
+            let (stream, peer) = lines::<W>(&mut event_loop);
+            for closes in [closes_first, !closes_first] {
+                if closes {
+                    stream.close_after_drain(&mut event_loop).expect("it is open");
+                } else {
+                    stream.end(&mut event_loop).expect("it is open");
+                }
+            }
+            let all = take_all::<W, _>(&mut event_loop, &peer);
+            assert_eq!(all, [GREETING, &[GOODBYE]].concat());
+            until::<W, _>(&mut event_loop, |event_loop| event_loop.state == ["close"]);
+            W::hang_up(&mut event_loop, peer);
+            finish::<W, _>(event_loop);
+        }
+    }
+
     fn a_stream_with_a_transport_is_not_detached<W>() {
         let mut event_loop = W::looping(Vec::new());
         let (stream, peer) = lines::<W>(&mut event_loop);

@@ -19,7 +19,7 @@ use crate::model::Model;
 
 /// What [`Stream::detach`] gives back.
 pub struct Detached<M: Model> {
-    /// The socket, as it was: nothing was shut down.
+    /// The socket, as it was: nothing was shut down, unless by [`Stream::end`] before.
     pub socket: Socket<M>,
     /// What had been received and was not told of.
     pub input: Vec<u8>,
@@ -136,7 +136,7 @@ impl Stream {
     }
 
     /// Sends what is queued, then gives the socket back, open, to `callback`, with what had been received and was not told of.
-    /// Nothing else is called any more.
+    /// Nothing else is called any more, unless sending fails: then it is closed as always.
     ///
     /// # Errors
     /// [`LoopError::Stale`], also of a stream that is closing already, or has a transport.

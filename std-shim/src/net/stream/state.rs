@@ -313,9 +313,9 @@ impl State {
         }
     }
 
-    /// Sends what is queued, then shuts the writing side down.
+    /// Sends what is queued, then shuts the writing side down. One that closes or is given back is left as it is.
     pub(crate) fn end(&mut self, spares: &mut Spares) {
-        if self.write == WriteSide::Open {
+        if self.write == WriteSide::Open && self.ending == Ending::Not {
             self.with_transport(spares, |transport, wire| transport.end(wire));
             self.write = WriteSide::Ending;
         }
@@ -514,6 +514,11 @@ impl State {
         self.write == WriteSide::Ending && self.output.pending() == 0 && !self.is_dead()
     }
 
+    /// Whether everything went that was to go before the socket is given back, an end that was asked for too.
+    const fn can_detach(&self) -> bool {
+        self.output.pending() == 0 && !matches!(self.write, WriteSide::Ending)
+    }
+
     /// Whether it is over but for the telling.
     fn is_dead(&self) -> bool {
         self.has_failed || matches!(self.ending, Ending::Now | Ending::Over)
@@ -562,7 +567,7 @@ impl State {
         }
         match self.ending {
             Ending::Drained if self.output.pending() == 0 => self.ending = Ending::Over,
-            Ending::Detach if self.output.pending() == 0 => return Some(Step::Detached),
+            Ending::Detach if self.can_detach() => return Some(Step::Detached),
             Ending::Not if self.read == ReadSide::Ended && self.write == WriteSide::Ended => {
                 self.ending = Ending::Over;
             }
@@ -631,7 +636,8 @@ impl State {
             || can_tell
             || self.failure.is_some()
             || match self.ending {
-                Ending::Drained | Ending::Detach => self.output.pending() == 0,
+                Ending::Drained => self.output.pending() == 0,
+                Ending::Detach => self.can_detach(),
                 _ => both,
             }
     }
