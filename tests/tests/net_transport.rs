@@ -6,7 +6,7 @@ use linux_event::codec::Line;
 use linux_event::core::errno::Errno;
 use linux_event::net::{Stream, Transport};
 use linux_event_tests::both::LoopOf;
-use linux_event_tests::net::{NetWorld, finish, put, settle, take, take_all, until};
+use linux_event_tests::net::{NetWorld, finish, put, settle, soon, take, take_all, until};
 
 /// What both sides begin with, and what says that a side has ended.
 const GREETING: &[u8] = b"HI";
@@ -112,6 +112,26 @@ fn lines<W: NetWorld>(event_loop: &mut Client<W>) -> (Stream, W::Peer) {
     (stream.expect("room"), theirs)
 }
 
+/// Sends back what comes, as one does that is asked for signs of life.
+struct Mirror;
+
+impl Transport for Mirror {
+    fn received(
+        &mut self,
+        bytes: &[u8],
+        _: &mut Vec<u8>,
+        wire: &mut Vec<u8>,
+    ) -> Result<(), BoxError> {
+        wire.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn send(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<(), BoxError> {
+        wire.extend_from_slice(plain);
+        Ok(())
+    }
+}
+
 linux_event_tests::net! {
     fn a_transport_greets_before_anything_is_sent_and_says_goodbye<W>() {
         let mut event_loop = W::looping(Vec::new());
@@ -198,6 +218,38 @@ linux_event_tests::net! {
             W::hang_up(&mut event_loop, peer);
             finish::<W, _>(event_loop);
         }
+    }
+
+    fn m2_what_a_transport_answers_is_throttled_too<W>() {
+        let mut event_loop = W::looping(Vec::new());
+        let (ours, peer) = W::pair(&mut event_loop);
+        let high = 256 * 1024;
+        let stream = Stream::over(&mut event_loop, ours)
+            .transport(Mirror)
+            .watermarks(high / 4, high)
+            .throttled()
+            .on_drain(|event_loop: &mut Client<W>, _| event_loop.state.push("drain".into()))
+            .start()
+            .expect("room");
+        // The peer writes as long as there is room, and reads nothing.
+        let bytes: Vec<u8> = (0..8_000_000).map(|at| (at / 7 + at) as u8).collect();
+        let (mut sent, mut most, mut stalled) = (0, 0, 0);
+        while stalled < 20 && sent < bytes.len() {
+            match W::send(&mut event_loop, &peer, &bytes[sent..bytes.len().min(sent + 100_000)]) {
+                Ok(count) => (sent, stalled) = (sent + count, 0),
+                Err(Errno::EAGAIN) => stalled += 1,
+                Err(errno) => panic!("{errno}"),
+            }
+            soon::<W, _>(&mut event_loop);
+            most = most.max(stream.pending(&event_loop));
+        }
+        assert!(sent < bytes.len(), "the writer was never held back");
+        assert!(most > high && most <= 2 * high, "{most} bytes at most"); // and what was read by then
+        assert!(take::<W, _>(&mut event_loop, &peer, sent) == bytes[..sent]);
+        until::<W, _>(&mut event_loop, |event_loop| !event_loop.state.is_empty());
+        stream.close(&mut event_loop).expect("it is open");
+        W::hang_up(&mut event_loop, peer);
+        finish::<W, _>(event_loop);
     }
 
     fn a_stream_with_a_transport_is_not_detached<W>() {

@@ -388,9 +388,11 @@ impl State {
                     kept = spares.take();
                 }
                 let bytes = std::mem::take(&mut chunk);
+                self.touch_output(now);
                 self.with_transport(spares, |transport, wire| {
                     transport.received(bytes, &mut kept, wire)
                 });
+                self.flow(); // what it answers counts as well
                 if self.transport.as_ref().is_some_and(|it| it.has_ended()) {
                     self.read = match self.read {
                         ReadSide::Open => ReadSide::EofDue,
