@@ -147,6 +147,8 @@ pub(crate) struct State {
     limits: Limits,
     /// INV-STREAM-3.
     input: Vec<u8>,
+    /// Bytes at its beginning that were told of: what is told one message at a time, between pauses, is not moved each time.
+    input_start: usize,
     output: Output,
     read: ReadSide,
     write: WriteSide,
@@ -171,7 +173,7 @@ impl std::fmt::Debug for State {
             .field("read", &self.read)
             .field("write", &self.write)
             .field("ending", &self.ending)
-            .field("kept", &self.input.len())
+            .field("kept", &self.kept())
             .field("pending", &self.output.pending())
             .finish_non_exhaustive()
     }
@@ -184,6 +186,7 @@ impl State {
             transport: None,
             limits,
             input: Vec::new(),
+            input_start: 0,
             output: Output::default(),
             read: ReadSide::Open,
             write: WriteSide::Open,
@@ -361,12 +364,13 @@ impl State {
     }
 
     /// Bytes that came and were not told yet.
-    pub(crate) fn kept(&self) -> usize {
-        self.input.len()
+    pub(crate) const fn kept(&self) -> usize {
+        self.input.len() - self.input_start
     }
 
     /// What was received and not told of: for who takes the socket over.
     pub(crate) fn take_input(&mut self) -> Vec<u8> {
+        self.input.drain(..std::mem::take(&mut self.input_start));
         std::mem::take(&mut self.input)
     }
 
@@ -380,8 +384,12 @@ impl State {
         spares: &mut Spares,
     ) -> Window<'a> {
         let mut kept = std::mem::take(&mut self.input);
+        let mut at = std::mem::take(&mut self.input_start);
         if !chunk.is_empty() {
             self.last_received = now;
+            if at > 0 {
+                kept.drain(..std::mem::take(&mut at));
+            }
             let before = kept.len();
             if self.transport.is_some() {
                 if kept.capacity() == 0 {
@@ -404,7 +412,7 @@ impl State {
             }
             self.is_unread |= !chunk.is_empty() || kept.len() > before;
         }
-        Window { kept, chunk, at: 0 }
+        Window { kept, chunk, at }
     }
 
     /// Keeps what was not told of.
@@ -419,8 +427,12 @@ impl State {
             self.input = spares.take();
             self.input.extend_from_slice(window.bytes());
         } else {
-            window.kept.drain(..window.at);
+            if window.at > window.kept.len() / 2 {
+                window.kept.drain(..window.at);
+                window.at = 0;
+            }
             self.input = window.kept;
+            self.input_start = window.at;
         }
     }
 

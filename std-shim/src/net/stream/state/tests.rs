@@ -256,3 +256,26 @@ proptest! {
         world.tell(&mut state, &[], 100, is_framed);
     }
 }
+
+#[test]
+fn m3_what_is_told_one_message_at_a_time_is_moved_a_few_times_at_most() {
+    let framing = Some(Box::new(Line::new(10)) as Box<dyn Codec>);
+    let mut state = State::new(framing, Limits::default(), NOW);
+    let lines = b"\n".repeat(10_000);
+    let (mut chunk, mut told, mut moved) = (&lines[..], 0, 0);
+    while told < lines.len() {
+        state.resume(NOW);
+        let mut window = state.open_window(chunk, NOW, &mut Spares::default());
+        chunk = &[];
+        assert!(matches!(state.next(&mut window), Some(Step::Message(_))));
+        told += 1;
+        state.pause();
+        assert!(state.next(&mut window).is_none());
+        state.keep(window, &mut Spares::default());
+        assert_eq!(state.kept(), lines.len() - told);
+        if state.input_start == 0 {
+            moved += state.input.len();
+        }
+    }
+    assert!(moved <= 2 * lines.len(), "{moved} bytes were moved");
+}
