@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use linux_event::LoopError;
-use linux_event::codec::Line;
+use linux_event::codec::{Codec, Decoded, Envelope, FrameError, Line};
 use linux_event::core::errno::Errno;
 use linux_event::net::{Flow, Stream, StreamBuilder, StreamError, Timeout, WriteError};
 use linux_event_tests::both::LoopOf;
@@ -89,6 +89,20 @@ fn end<W: NetWorld>(mut event_loop: Client<W>, stream: Stream, peer: Option<W::P
     let closes = event_loop.state.told.iter().filter(|told| *told == "close");
     assert_eq!(closes.count(), 1);
     finish::<W, _>(event_loop);
+}
+
+/// A codec that panics.
+struct Faulty;
+
+impl Codec for Faulty {
+    fn decode(&mut self, _: &[u8]) -> Result<Decoded, FrameError> {
+        linux_event_tests::panic_quietly();
+        Ok(Decoded::More { bytes_min: 1 })
+    }
+
+    fn envelope(&self, _: &[u8]) -> Result<Envelope, FrameError> {
+        Ok(Envelope::EMPTY)
+    }
 }
 
 /// Bytes whose order shows.
@@ -418,6 +432,22 @@ linux_event_tests::net! {
         let run = std::panic::AssertUnwindSafe(|| event_loop.run());
         assert!(std::panic::catch_unwind(run).is_err());
         assert!(!stream.is_open(&event_loop));
+        put::<W, _>(&mut event_loop, &there, b"fine");
+        until::<W, _>(&mut event_loop, |event_loop| event_loop.state.bytes == 4);
+        W::hang_up(&mut event_loop, peer);
+        end::<W>(event_loop, other, Some(there));
+    }
+
+    fn a_panic_of_a_codec_ends_its_stream_and_nothing_else<W>() {
+        let mut event_loop = W::looping(Noted::default());
+        let (builder, peer) = noting::<W>(&mut event_loop);
+        let stream = builder.on_message(Faulty, |_, _, _| ()).start().expect("room");
+        let (other, there) = counting::<W>(&mut event_loop);
+        put::<W, _>(&mut event_loop, &peer, b"boo");
+        let run = std::panic::AssertUnwindSafe(|| event_loop.run());
+        assert!(std::panic::catch_unwind(run).is_err());
+        assert!(!stream.is_open(&event_loop), "what had come of it is lost");
+        assert_eq!(stream.write(&mut event_loop, b"x"), Err(WriteError::Closed));
         put::<W, _>(&mut event_loop, &there, b"fine");
         until::<W, _>(&mut event_loop, |event_loop| event_loop.state.bytes == 4);
         W::hang_up(&mut event_loop, peer);

@@ -50,7 +50,8 @@
 //! - **Memory.** A stream that has nothing to send and no part of a message holds no buffer, on any kernel: what comes is received
 //!   into one of 64 KiB, or over completion into 128 of 8 KiB, that all streams of a loop share. What a slow reader lets pile up
 //!   is what the program writes: see [`StreamBuilder::throttled`] and [`StreamBuilder::pending_max`].
-//! - **A panic** in a callback of a stream or listener ends that one, without telling it, and nothing else.
+//! - **A panic** in a callback of a stream or listener, or in a stream's codec or transport, ends that one, without telling it, and
+//!   nothing else.
 //! - **An error** that a callback returns stops the loop, as everywhere; what accepting a connection returns goes to the
 //!   listener's [`on_error`](ListenerBuilder::on_error) if it has one.
 

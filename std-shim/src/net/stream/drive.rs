@@ -73,8 +73,16 @@ impl<M: Net, S> Loop<M, S> {
         0
     }
 
-    /// Tells of `chunk`, after what was kept, and of everything else there is; then has the model see to the stream.
+    /// Tells of `chunk`, after what was kept, and of everything else there is; then has the model see to the stream. What panics
+    /// meanwhile, a callback, a codec or a transport, is this stream's (INV-NET-2).
     pub(crate) fn deliver(&mut self, id: Id, chunk: &[u8]) -> Called {
+        self.net.current = Some(Owner::Stream(id));
+        let told = self.tell_stream(id, chunk);
+        self.net.current = None;
+        told
+    }
+
+    fn tell_stream(&mut self, id: Id, chunk: &[u8]) -> Called {
         let Some(entry) = self.net.streams.get_mut(id) else {
             return Ok(());
         };
@@ -219,9 +227,7 @@ impl<M: Net, S> Loop<M, S> {
             return Ok(());
         };
         self.net.has_told = true;
-        self.net.current = Some(Owner::Stream(id));
         let called = call(&mut callback, self, Stream(id));
-        self.net.current = None;
         if let Some(entry) = self.net.streams.get_mut(id) {
             place(&mut entry.handlers).get_or_insert(callback);
         }
