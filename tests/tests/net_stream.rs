@@ -494,6 +494,19 @@ linux_event_tests::net! {
         end::<W>(event_loop, stream, None);
     }
 
+    fn m4_what_the_peer_said_before_it_went_is_told_before_that_nothing_can_be_sent<W>() {
+        let mut event_loop = W::looping(Noted::default());
+        let (stream, peer) = counting::<W>(&mut event_loop);
+        settle::<W, _>(&mut event_loop); // it reads by now
+        let answer = pattern(100_000); // more than a read brings
+        assert_eq!(W::send(&mut event_loop, &peer, &answer), Ok(answer.len()));
+        W::hang_up(&mut event_loop, peer);
+        stream.write(&mut event_loop, b"the rest of the question").expect("it is open");
+        until_told::<W>(&mut event_loop, &["EPIPE", "close"]);
+        assert_eq!(event_loop.state.bytes, answer.len());
+        end::<W>(event_loop, stream, None);
+    }
+
     fn m1_detach_gives_the_socket_back_with_what_had_come<W>() {
         let mut event_loop = W::looping(Noted::default());
         let (stream, peer) = lines::<W>(&mut event_loop, 100);

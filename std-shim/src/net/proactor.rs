@@ -183,7 +183,7 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
             .restore(segment, sent, now, &mut self.net.spares);
         match outcome {
             Ok(_) | Err(Errno::EINTR | Errno::EAGAIN | Errno::ECANCELED) => {}
-            Err(errno) => entry.state.failed(StreamError::Io(errno)),
+            Err(errno) => entry.state.failed_to_send(StreamError::Io(errno)),
         }
         self.deliver(id, &[])
     }

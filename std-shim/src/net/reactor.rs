@@ -103,7 +103,7 @@ impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
                 Ok(count) => state.sent(count, now, &mut self.net.spares),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => break,
-                Err(errno) => state.failed(StreamError::Io(errno)),
+                Err(errno) => state.failed_to_send(StreamError::Io(errno)),
             }
         }
         if state.wants_shutdown() {

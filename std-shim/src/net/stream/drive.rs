@@ -29,6 +29,7 @@ impl<M: Net, S> Loop<M, S> {
             return Ok(());
         };
         entry.is_attended = false;
+        entry.state.begin_turn();
         let was_overdue = entry.is_overdue;
         M::attend_stream(self, id)?;
         if was_overdue {

@@ -7,7 +7,9 @@
 //! **Invariants.** *INV-STREAM-1*: bytes and messages are told in order, each once, and before the end or the error that came
 //! after them (M-4). *INV-STREAM-2*: the error is told at most once, then the close, exactly once, then nothing (M-5).
 //! *INV-STREAM-3*: what came and was not told yet is kept, whatever pauses (M-3). *INV-STREAM-4*: `is_blocked` from the write
-//! that passes the high watermark until no more than the low one is pending, which is told once (M-2).
+//! that passes the high watermark until no more than the low one is pending, which is told once (M-2). *INV-STREAM-5*: when
+//! sending fails, what the peer sent before is told first: a stream that reads goes on for as long as each turn brings something,
+//! and [`UNSENT_TURNS`] turns at most.
 //!
 //! **Why this shape.** Nothing here asks a kernel, allocates for an event or calls anybody: the same machine runs under both
 //! models and under a fuzzer, and its rules are proved without any of them.
@@ -24,6 +26,18 @@ use super::output::{Output, Spares};
 use super::transport::Transport;
 use super::{Flow, StreamError, Timeout, WriteError};
 use crate::error::BoxError;
+
+/// Turns that a stream whose sending has failed goes on reading, at most.
+const UNSENT_TURNS: u8 = 100;
+
+/// Why nothing more can be sent, and how long it is read on.
+#[derive(Debug)]
+struct Unsent {
+    error: StreamError,
+    turns_left: u8,
+    /// Something has come since this was last looked at.
+    has_come: bool,
+}
 
 /// What a stream is bounded by.
 #[derive(Clone, Copy, Debug)]
@@ -159,6 +173,8 @@ pub(crate) struct State {
     drain_due: bool,
     /// What will be told once what came before has been.
     failure: Option<StreamError>,
+    /// Nothing more can be sent; what has come is still to be read: INV-STREAM-5.
+    unsent: Option<Unsent>,
     /// It was told.
     has_failed: bool,
     /// There may be a message in `input`, which was not looked through to its end.
@@ -195,6 +211,7 @@ impl State {
             is_blocked: false,
             drain_due: false,
             failure: None,
+            unsent: None,
             has_failed: false,
             is_unread: false,
             last_received: now,
@@ -387,6 +404,9 @@ impl State {
         let mut at = std::mem::take(&mut self.input_start);
         if !chunk.is_empty() {
             self.last_received = now;
+            if let Some(unsent) = &mut self.unsent {
+                unsent.has_come = true;
+            }
             if at > 0 {
                 kept.drain(..std::mem::take(&mut at));
             }
@@ -455,9 +475,35 @@ impl State {
         }
     }
 
+    /// Sending has failed: told at once if nothing is read, else when a turn has brought nothing more (INV-STREAM-5).
+    pub(crate) fn failed_to_send(&mut self, error: StreamError) {
+        if !self.wants_read() {
+            self.failed(error);
+        } else if self.unsent.is_none() {
+            self.unsent = Some(Unsent {
+                error,
+                turns_left: UNSENT_TURNS,
+                has_come: true,
+            });
+        }
+    }
+
+    /// Another turn begins.
+    pub(crate) fn begin_turn(&mut self) {
+        let wants_read = self.wants_read();
+        let Some(unsent) = &mut self.unsent else {
+            return;
+        };
+        if wants_read && unsent.turns_left > 0 && std::mem::take(&mut unsent.has_come) {
+            unsent.turns_left -= 1;
+        } else if let Some(unsent) = self.unsent.take() {
+            self.failed(unsent.error);
+        }
+    }
+
     /// What to send next.
     pub(crate) fn front(&self) -> &[u8] {
-        if self.is_dead() || self.failure.is_some() {
+        if self.is_dead() || self.failure.is_some() || self.unsent.is_some() {
             &[]
         } else {
             self.output.front()
@@ -649,6 +695,7 @@ impl State {
             || self.drain_due
             || can_tell
             || self.failure.is_some()
+            || self.unsent.is_some()
             || match self.ending {
                 Ending::Drained => self.output.pending() == 0,
                 Ending::Detach => self.can_detach(),

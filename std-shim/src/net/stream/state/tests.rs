@@ -22,6 +22,8 @@ enum Action {
     /// An operation takes what there is, and so many bytes of it are sent when it comes back.
     Lend,
     Restore(usize),
+    /// The socket takes nothing more.
+    Unsendable,
     Write(Vec<u8>),
     WriteMessage(Vec<u8>),
     Pause,
@@ -43,6 +45,7 @@ fn action() -> impl Strategy<Value = Action> {
         6 => (0usize..60).prop_map(Action::Send),
         3 => Just(Action::Lend),
         3 => (0usize..60).prop_map(Action::Restore),
+        1 => Just(Action::Unsendable),
         5 => text().prop_map(Action::Write),
         3 => text().prop_map(Action::WriteMessage),
         2 => Just(Action::Pause),
@@ -171,6 +174,10 @@ proptest! {
                         state.restore(segment, count, NOW, &mut spares);
                     }
                 }
+                Action::Unsendable if !state.front().is_empty() => {
+                    state.failed_to_send(StreamError::Io(Errno::EPIPE));
+                    prop_assert!(state.front().is_empty());
+                }
                 Action::Write(bytes) => {
                     if let Ok(flow) = state.write(&bytes, NOW, &mut spares) {
                         world.written.extend_from_slice(&bytes);
@@ -192,7 +199,10 @@ proptest! {
                 Action::CloseAfterDrain => state.close_after_drain(&mut spares),
                 Action::Detach => drop(state.detach()),
                 Action::Close => state.close(),
-                Action::Tell(limit) => world.tell(&mut state, &[], limit, is_framed),
+                Action::Tell(limit) => {
+                    state.begin_turn();
+                    world.tell(&mut state, &[], limit, is_framed);
+                }
                 _ => {}
             }
             world.is_owed_drain |= state.is_blocked();
@@ -227,6 +237,7 @@ proptest! {
         let was_held = state.is_paused() || state.is_blocked() || state.is_ending();
         state.resume(NOW);
         for _ in 0..100 {
+            state.begin_turn();
             let count = state.front().len();
             if count > 0 {
                 world.sent.extend_from_slice(state.front());
