@@ -711,6 +711,39 @@ linux_event_tests::net! {
         end::<W>(event_loop, quiet, Some(peer));
     }
 
+    fn r13_a_peer_that_reads_as_fast_as_it_is_sent_to_does_not_starve_others<W>() {
+        if W::IS_VIRTUAL {
+            return; // nobody reads while a turn is under way there
+        }
+        let mut event_loop = W::looping(Noted::default());
+        let listener = linux_event::net::Listener::tcp(&mut event_loop, "127.0.0.1:0")
+            .start(|event_loop: &mut Client<W>, listener, socket| {
+                event_loop.state.stream = Some(Stream::over(event_loop, socket).start()?);
+                listener.close(event_loop)
+            })
+            .expect("a port");
+        let address = listener.local_address(&mut event_loop).expect("it listens");
+        let address = address.internet().expect("TCP");
+        let reader = std::thread::spawn(move || {
+            let mut peer = std::net::TcpStream::connect(address).expect("somebody listens");
+            std::io::copy(&mut peer, &mut std::io::sink()).expect("an end")
+        });
+        until::<W, _>(&mut event_loop, |event_loop| event_loop.state.stream.is_some());
+        let stream = event_loop.state.stream.expect("it was accepted");
+        let all = 64 << 20;
+        stream.write(&mut event_loop, &pattern(all)).expect("it is open");
+        stream.close_after_drain(&mut event_loop).expect("it is open");
+        let mut most = 0;
+        while stream.is_open(&event_loop) {
+            let before = stream.pending(&event_loop);
+            soon::<W, _>(&mut event_loop);
+            most = most.max(before - stream.pending(&event_loop));
+        }
+        finish::<W, _>(event_loop); // a ring closes in a turn of its own
+        assert_eq!(reader.join().expect("no panic"), all as u64);
+        assert!(most <= 4 << 20, "{most} bytes in a turn");
+    }
+
     fn a_stale_handle_reaches_nobody<W>() {
         let mut event_loop = W::looping(Noted::default());
         let (stream, peer) = counting::<W>(&mut event_loop);

@@ -1,6 +1,7 @@
 //! Streams and listeners over readiness.
 //!
-//! **What.** A stream reads when it is told that it can, once a turn; before it waits for the first time it tries. It writes at once, and waits for room only where the kernel took less. A listener accepts up to its
+//! **What.** A stream reads when it is told that it can, once a turn; before it waits for the first time it tries. It writes
+//! at once, up to [`SEND_BYTES`], and waits for room only where the kernel took less or there is more. A listener accepts up to its
 //! limit a turn.
 //!
 //! **Invariants.** *INV-NET-REACTOR-1*: `interest` is what the watcher asks for.
@@ -25,6 +26,9 @@ use super::table::Id;
 use crate::error::BoxError;
 use crate::event_loop::Loop;
 use crate::model::{LoopBackend, Model, Reactor};
+
+/// Bytes that are sent at once from a stream at most: a peer may read as fast as they are.
+const SEND_BYTES: usize = 1024 * 1024;
 
 /// What the reactor keeps for a socket.
 #[derive(Debug)]
@@ -87,7 +91,7 @@ impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
         self.deliver(id, &[])
     }
 
-    /// Sends until everything is sent, or the kernel takes no more.
+    /// Sends until everything is sent, the kernel takes no more, or others are to have their turn.
     fn flush_stream(&mut self, id: Id) {
         let Some(entry) = self.net.streams.get_mut(id) else {
             return;
@@ -98,9 +102,13 @@ impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
         let now = entry.clock(&self.model);
         let calls = self.model.core.backend_mut().calls();
         let state = &mut entry.state;
-        while !state.front().is_empty() {
+        let mut left = SEND_BYTES;
+        while !state.front().is_empty() && left > 0 {
             match calls.send(socket, state.front()) {
-                Ok(count) => state.sent(count, now, &mut self.net.spares),
+                Ok(count) => {
+                    left = left.saturating_sub(count);
+                    state.sent(count, now, &mut self.net.spares);
+                }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => break,
                 Err(errno) => state.failed_to_send(StreamError::Io(errno)),
