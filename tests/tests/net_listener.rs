@@ -128,6 +128,31 @@ linux_event_tests::net! {
         end::<W>(event_loop, listener, peers);
     }
 
+    fn l2_who_comes_faster_than_a_turn_tells_of_is_left_to_the_backlog<W>() {
+        if !W::IS_VIRTUAL {
+            return; // to connect to a full backlog waits there
+        }
+        let mut event_loop = server::<W>();
+        let listener = Listener::tcp(&mut event_loop, HERE)
+            .backlog(7)
+            .max_accept_per_turn(1)
+            .start(keep::<W>)
+            .expect("a port");
+        let address = listener.local_address(&mut event_loop).expect("it listens");
+        let (mut peers, mut most) = (Vec::new(), 0);
+        for _ in 0..100 {
+            for _ in 0..4 {
+                peers.extend(W::try_connect(&mut event_loop, &address));
+            }
+            turn::<W, _>(&mut event_loop);
+            most = most.max(peers.len() - accepted::<W>(&mut event_loop));
+        }
+        assert!((7..=16).contains(&most), "{most} wait: eight in the backlog, and what was there when a ring looked");
+        let all = peers.len();
+        until::<W, _>(&mut event_loop, |event_loop| accepted::<W>(event_loop) == all);
+        end::<W>(event_loop, listener, peers);
+    }
+
     fn listen_03_who_connects_while_it_is_paused_is_accepted_after_resume<W>() {
         let mut event_loop = server::<W>();
         let (listener, address) = keeping::<W>(&mut event_loop);
@@ -379,6 +404,35 @@ linux_event_tests::net! {
         until::<W, _>(&mut event_loop, |event_loop| accepted::<W>(event_loop) == 3);
         assert_eq!(event_loop.state.errors.len(), 1);
         end::<W>(event_loop, listener, peers);
+    }
+
+    fn l3_resuming_at_once_tries_again_in_the_next_turn_when_what_was_closed_is<W>() {
+        let mut event_loop = server::<W>();
+        // A stream to give up for whoever comes.
+        let (ours, theirs) = W::pair(&mut event_loop);
+        let idle = Stream::over(&mut event_loop, ours).start().expect("room");
+        let listener = Listener::tcp(&mut event_loop, HERE)
+            .on_error(move |event_loop, listener, error| {
+                event_loop.state.errors.push(error);
+                assert!(event_loop.state.errors.len() < 100, "it spins within a turn");
+                let _ = idle.close(event_loop);
+                listener.resume(event_loop)
+            })
+            .start(keep::<W>)
+            .expect("a port");
+        let address = listener.local_address(&mut event_loop).expect("it listens");
+        // A ring looks at the limit when the operation is submitted.
+        listener.pause(&mut event_loop).expect("it is open");
+        let peer = connect::<W, _>(&mut event_loop, &address);
+        settle::<W, _>(&mut event_loop);
+        W::limit_descriptors(&mut event_loop, Some(0));
+        listener.resume(&mut event_loop).expect("it is open");
+        until::<W, _>(&mut event_loop, |event_loop| accepted::<W>(event_loop) == 1);
+        assert!(!idle.is_open(&event_loop));
+        assert!(event_loop.state.errors.len() <= 4, "{:?}", event_loop.state.errors);
+        W::limit_descriptors(&mut event_loop, None);
+        W::hang_up(&mut event_loop, theirs);
+        end::<W>(event_loop, listener, vec![peer]);
     }
 
     fn l3_without_descriptors_and_on_error_it_comes_out_of_run<W>() {

@@ -5,7 +5,8 @@
 //!
 //! **Invariants.** *INV-LISTENER-1*: a connection that was accepted is told, in order, each once: one that comes while the listener
 //! is paused waits, and one that comes while it closes is told before it is gone (L-4, P-5). *INV-LISTENER-2*: a listener that is
-//! out of descriptors or memory is paused before anybody is told: it does not spin (L-3).
+//! out of descriptors or memory is paused before anybody is told, and accepts no more in that turn, whoever resumes it: it does not
+//! spin, and what is closed meanwhile is closed before it tries again (L-3).
 //!
 //! **Why this shape.** A reactor accepts when it wants to, a ring accepts ahead. One queue of what was accepted makes pausing,
 //! closing and the limit of a turn the same in both.
@@ -98,9 +99,10 @@ pub(crate) struct ListenerEntry<M: Model, S> {
 }
 
 impl<M: Model, S> ListenerEntry<M, S> {
-    /// Whether to accept more.
+    /// Whether to accept more: a ring, which accepts ahead, as long as what waits is not another turn's work.
     pub(crate) fn wants_accept(&self) -> bool {
-        !self.is_paused && !self.is_closing && self.fault.is_none()
+        let has_room = self.waiting.len() < self.per_turn as usize;
+        !self.is_paused && !self.is_closing && self.fault.is_none() && has_room
     }
 }
 
@@ -494,6 +496,7 @@ impl<M: Net, S> Loop<M, S> {
 
     /// Accepting has failed, in one way or another.
     pub(crate) fn accept_failed(&mut self, id: Id, errno: Errno) -> Called {
+        let turn = self.stats().turns;
         match errno {
             Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => {
                 let Some(entry) = self.net.listeners.get_mut(id) else {
@@ -503,6 +506,7 @@ impl<M: Net, S> Loop<M, S> {
                     return Ok(());
                 }
                 entry.is_paused = true; // INV-LISTENER-2
+                entry.turn = (turn, entry.per_turn);
                 self.tell_listen_error(id, ListenError::Exhausted(errno))
             }
             Errno::EBADF | Errno::EFAULT | Errno::EINVAL | Errno::ENOTSOCK | Errno::EPERM => {
