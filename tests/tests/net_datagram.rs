@@ -610,6 +610,30 @@ linux_event_tests::net! {
         end::<W>(event_loop, [server, client]);
     }
 
+    fn d1_what_a_callback_returns_stops_the_loop_and_loses_no_packet<W>() {
+        let mut event_loop: LoopOf<W, Vec<usize>> = W::looping(Vec::new());
+        let socket = Datagram::bind(&mut event_loop, HERE)
+            .on_error(|_, _, _| Err::<(), _>("what fits into no packet"))
+            .start(|event_loop: &mut LoopOf<W, Vec<usize>>, _, packet, _, _| {
+                event_loop.state.push(packet.len());
+                if packet == b"first" { Err("on purpose") } else { Ok(()) }
+            })
+            .expect("a port");
+        let address = socket.local_address(&mut event_loop).expect("it is bound");
+        for packet in [&[0; 70_000][..], b"first", b"second."] {
+            socket.send_to(&mut event_loop, packet, address.clone()).expect("room");
+        }
+        let (mut stops, mut turns) = (0, 0);
+        while event_loop.state.len() < 2 {
+            stops += usize::from(event_loop.run_once(Some(Duration::from_millis(10))).is_err());
+            turns += 1;
+            assert!(turns < 1000, "it went deaf after {stops} stops");
+        }
+        assert_eq!((&event_loop.state[..], stops), (&[5, 7][..], 2));
+        socket.close(&mut event_loop).expect("it is open");
+        finish::<W, _>(event_loop);
+    }
+
     fn d1_a_panic_ends_that_socket_and_nothing_else<W>() {
         let mut event_loop = app::<W>();
         let bad = Datagram::bind(&mut event_loop, HERE)

@@ -1,6 +1,7 @@
 //! What the loop does for datagram sockets in either model.
 //!
-//! **Invariants.** Those of the [parent](super); INV-NET-1 and INV-NET-2.
+//! **Invariants.** Those of the [parent](super); INV-NET-1 and INV-NET-2. *INV-DATAGRAM-DRIVE-1*: what a callback returned stops
+//! the loop, not the socket: what was left undone then is the next turn's.
 //!
 //! **Why this shape.** The callback is taken out for its call, as everywhere: it may send, pause or close what it is called for.
 
@@ -43,7 +44,15 @@ impl<M: Net, S> Loop<M, S> {
             return Ok(());
         };
         entry.is_attended = false;
-        if let Some(errno) = entry.state.fault.take() {
+        let told = self.tell_what_waits(id);
+        let driven = self.drive_datagram(id);
+        told.and(driven)
+    }
+
+    /// Tells what happened, and what was kept, while nothing could be told.
+    fn tell_what_waits(&mut self, id: Id) -> Called {
+        let fault = self.net.datagrams.get_mut(id);
+        if let Some(errno) = fault.and_then(|entry| entry.state.fault.take()) {
             self.datagram_unreadable(id, errno)?;
         }
         if let Some(entry) = self.net.datagrams.get_mut(id)
@@ -55,14 +64,17 @@ impl<M: Net, S> Loop<M, S> {
             if let Some(entry) = self.net.datagrams.get_mut(id) {
                 entry.state.buffer = kept.bytes;
             }
-            told?;
+            return told;
         }
-        self.drive_datagram(id)
+        Ok(())
     }
 
     /// Sends, then has the model receive as is wanted, and closes what is done.
     pub(super) fn drive_datagram(&mut self, id: Id) -> Called {
         let told = M::update_datagram(self, id);
+        if told.is_err() {
+            self.attend(Owner::Datagram(id)); // INV-DATAGRAM-DRIVE-1
+        }
         if let Some(entry) = self.net.datagrams.get_mut(id) {
             if entry.state.is_closing && entry.state.queue.is_empty() {
                 self.drop_datagram(id);
