@@ -348,6 +348,21 @@ linux_event_tests::net! {
         end::<W>(event_loop, listener, vec![peer]);
     }
 
+    fn l1_a_path_that_another_has_taken_over_is_left_to_it<W>() {
+        let mut event_loop = server::<W>();
+        let path = W::socket_path();
+        let one = Listener::unix(&mut event_loop, &path).start(keep::<W>).expect("a path");
+        let other = Listener::unix(&mut event_loop, &path).unlink(true).start(keep::<W>).expect("a path");
+        one.close(&mut event_loop).expect("it is open");
+        settle::<W, _>(&mut event_loop);
+        let peer = connect::<W, _>(&mut event_loop, &Address::Unix(path.clone()));
+        until::<W, _>(&mut event_loop, |event_loop| accepted::<W>(event_loop) == 1);
+        other.close(&mut event_loop).expect("it is open");
+        settle::<W, _>(&mut event_loop);
+        assert!(!W::exists(&mut event_loop, &path), "its own it takes away");
+        end::<W>(event_loop, other, vec![peer]);
+    }
+
     fn l1_a_path_goes_with_its_loop_and_stays_when_a_forked_child_drops_it<W>() {
         if W::IS_VIRTUAL {
             return; // its paths are in the loop

@@ -43,18 +43,27 @@ pub(super) struct Network {
     /// Sockets and their addresses; what they carry. INV-NETWORK-1.
     bound: BTreeMap<FileId, (SocketKind, SocketAddr)>,
     /// Unix sockets by their paths. A path outlives its socket, unless it is abstract.
-    paths: BTreeMap<Vec<u8>, Option<FileId>>,
+    paths: BTreeMap<Vec<u8>, Bound>,
+    /// Paths that were bound to.
+    binds: u64,
+}
+
+/// A path that a unix socket was bound to.
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    /// Which of all binds it was: as an inode's number.
+    number: u64,
+    /// `None` once the socket is gone.
+    file: Option<FileId>,
 }
 
 impl Network {
     pub(super) fn unbind(&mut self, file: FileId) {
         self.bound.remove(&file);
         self.paths
-            .retain(|path, bound| *bound != Some(file) || path.first() != Some(&0));
+            .retain(|path, bound| bound.file != Some(file) || path.first() != Some(&0));
         for bound in self.paths.values_mut() {
-            if *bound == Some(file) {
-                *bound = None;
-            }
+            bound.file = bound.file.filter(|it| *it != file);
         }
     }
 
@@ -63,10 +72,15 @@ impl Network {
         self.paths.remove(path).is_some()
     }
 
+    /// Which of all binds a path was made by, if a socket's is there.
+    pub(super) fn bind_at(&self, path: &[u8]) -> Option<u64> {
+        self.paths.get(path).map(|bound| bound.number)
+    }
+
     /// The path that a file is bound to.
     pub(super) fn path_of(&self, file: FileId) -> Option<Vec<u8>> {
         let mut bound = self.paths.iter();
-        let found = bound.find(|(_, bound)| **bound == Some(file));
+        let found = bound.find(|(_, bound)| bound.file == Some(file));
         found.map(|(path, _)| path.clone())
     }
 
@@ -120,7 +134,12 @@ impl Network {
         if self.paths.contains_key(path) {
             return Err(Errno::EADDRINUSE);
         }
-        self.paths.insert(path.to_vec(), Some(file));
+        self.binds += 1;
+        let bound = Bound {
+            number: self.binds,
+            file: Some(file),
+        };
+        self.paths.insert(path.to_vec(), bound);
         Ok(())
     }
 
@@ -129,7 +148,7 @@ impl Network {
         match name {
             Name::Path(path) if path.len() > 107 || path.is_empty() => Err(Errno::EINVAL),
             Name::Path(path) => match self.paths.get(path) {
-                Some(bound) => bound.ok_or(Errno::ECONNREFUSED),
+                Some(bound) => bound.file.ok_or(Errno::ECONNREFUSED),
                 None if path.first() == Some(&0) => Err(Errno::ECONNREFUSED),
                 None => Err(Errno::ENOENT),
             },

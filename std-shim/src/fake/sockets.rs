@@ -258,6 +258,12 @@ impl Fake {
         }
     }
 
+    /// Which of all binds the socket's path was made by that is there.
+    pub(crate) fn bind_at(&mut self, path: &[u8]) -> Option<u64> {
+        self.settle();
+        self.machine.network.bind_at(path)
+    }
+
     /// Takes the path of a unix socket away, if there is one (`unlink(2)`); no error if there is nothing.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! Sockets with a name: where they are bound, with which options, and what is taken away in the end (L-1).
 //!
 //! **Invariants.** *INV-BIND-1*: a path that was made is taken away by whoever has its [`OwnPath`], once: also with the loop, and
-//! not by a forked child, whose parent goes on (G-1).
+//! not by a forked child, whose parent goes on (G-1); and only while it leads to the socket that was bound: who has taken the path
+//! over keeps it.
 //!
 //! **Why this shape.** Listeners and datagram sockets are bound alike; what differs is what comes after.
 
@@ -17,7 +18,7 @@ use linux_event_core::sys::{Kernel, Linux, SocketKind};
 use super::address::Address;
 use super::model::Net;
 use super::socket::os_error;
-use super::sockets::{KernelSockets, SocketCalls};
+use super::sockets::{KernelSockets, SocketCalls, SocketId};
 use crate::error::Error;
 
 /// Where to be bound: an address, or text such as `127.0.0.1:80`, `[::1]:80`, or `*:80` for every address of the machine. Port 0
@@ -96,6 +97,8 @@ impl BindOptions {
 #[derive(Debug)]
 pub(super) struct OwnPath {
     path: PathBuf,
+    /// What was bound there; `None` if it was gone before it was looked at.
+    socket: Option<SocketId>,
     /// The process that made it; `None` of a fake's, whose paths go with it.
     process: Option<u64>,
 }
@@ -104,7 +107,14 @@ impl OwnPath {
     /// Takes it away.
     pub(super) fn remove<M: Net>(self, calls: &mut M::Calls) {
         if self.process.is_none() {
-            let _ = calls.unlink_socket(Address::path_bytes(&self.path));
+            self.unlink(calls);
+        }
+    }
+
+    fn unlink(&self, calls: &mut impl SocketCalls) {
+        let path = Address::path_bytes(&self.path);
+        if self.socket.is_some() && calls.socket_at(path) == self.socket {
+            let _ = calls.unlink_socket(path);
         }
     }
 }
@@ -115,7 +125,7 @@ impl Drop for OwnPath {
             .process
             .is_some_and(|process| Linux.is_process(process))
         {
-            let _ = KernelSockets.unlink_socket(Address::path_bytes(&self.path));
+            self.unlink(&mut KernelSockets);
         }
     }
 }
@@ -160,6 +170,7 @@ pub(super) fn bound<M: Net>(
             }
             let socket = bind_at::<M>(calls, &Address::Unix(path.clone()), kind, options)?;
             let own = options.unlink_on_close.then(|| OwnPath {
+                socket: calls.socket_at(Address::path_bytes(&path)),
                 path,
                 process: M::Calls::OF_KERNEL.then(|| Linux.process_epoch()),
             });

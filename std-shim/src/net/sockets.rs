@@ -79,11 +79,16 @@ pub trait SocketCalls {
     fn set_broadcast(&mut self, socket: &Self::Socket, on: bool) -> Result<(), Errno>;
     /// Closes one that is in use no more.
     fn close(&mut self, socket: Self::Socket);
+    /// Which socket's path it is: the same numbers as long as nobody puts another socket there. `None` if none is there.
+    fn socket_at(&mut self, path: &[u8]) -> Option<SocketId>;
     /// Removes the path of a unix socket, if a socket is there; EEXIST if it is something else.
     fn unlink_socket(&mut self, path: &[u8]) -> Result<(), Errno>;
     /// What a name resolves to, and after how long, where that is known without asking anybody.
     fn known_name(&mut self, host: &str, port: u16) -> Option<(Duration, KnownName)>;
 }
+
+/// Which socket a path leads to: device and inode.
+pub(crate) type SocketId = (u64, u64);
 
 /// What a resolver says.
 pub(crate) type KnownName = std::io::Result<Vec<SocketAddr>>;
@@ -280,6 +285,18 @@ impl SocketCalls for KernelSockets {
         drop(socket);
     }
 
+    fn socket_at(&mut self, path: &[u8]) -> Option<SocketId> {
+        use std::os::unix::ffi::OsStrExt;
+        use std::os::unix::fs::{FileTypeExt, MetadataExt};
+        if path.first().is_none_or(|&first| first == 0) {
+            return None; // abstract, or none
+        }
+        Self::kernel();
+        let found = std::path::Path::new(std::ffi::OsStr::from_bytes(path)).symlink_metadata();
+        let found = found.ok().filter(|it| it.file_type().is_socket())?;
+        Some((found.dev(), found.ino()))
+    }
+
     fn unlink_socket(&mut self, path: &[u8]) -> Result<(), Errno> {
         use std::os::unix::ffi::OsStrExt;
         use std::os::unix::fs::FileTypeExt;
@@ -421,6 +438,10 @@ impl SocketCalls for Fake {
 
     fn close(&mut self, socket: FakeOwned) {
         drop(socket);
+    }
+
+    fn socket_at(&mut self, path: &[u8]) -> Option<SocketId> {
+        Some((0, self.bind_at(path)?))
     }
 
     fn unlink_socket(&mut self, path: &[u8]) -> Result<(), Errno> {
