@@ -231,6 +231,20 @@ pub fn reap(pid: u32) -> ExitStatus {
     ExitStatus::from_wait_status(status)
 }
 
+/// Waits until a child has ended, and leaves its status for who waits for it.
+pub fn until_ended(pid: u32) {
+    // SAFETY: INV-CALLS-1; all zeroes is one of its values.
+    unsafe {
+        let mut info = std::mem::zeroed();
+        done(libc::waitid(
+            libc::P_PID,
+            pid,
+            &raw mut info,
+            libc::WEXITED | libc::WNOWAIT,
+        ));
+    }
+}
+
 /// The bit of the byte that a process reads which says that a signal is to end it.
 const BY_SIGNAL: u8 = 0x80;
 

@@ -8,9 +8,11 @@ mod system;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use linux_event::Signal;
 use linux_event::core::errno::Errno;
+use linux_event::core::proactor::op;
+use linux_event::net::Stream;
 use linux_event::process::{Child, Exit, Job, Output, Pool, Queued, StdinError};
+use linux_event::{Loop, Signal};
 use linux_event_tests::both::LoopOf;
 use linux_event_tests::net::KernelWorld;
 use linux_event_tests::proactor::descriptors;
@@ -683,6 +685,126 @@ on_kernels! {
         panic!("it takes no forty descriptors");
     }
 
+    fn q2_that_it_was_started_is_told_before_its_output<M>() {
+        let mut event_loop = M::looping(Seen::default());
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        // A stream is seen to before the turn waits: the wait then finds the child's output.
+        let stream = Stream::over(&mut event_loop, M::Ours::from(ours.into()))
+            .on_close(|l: &mut LoopOf<M, Seen>, _| {
+                let command = l
+                    .command("/bin/sh")
+                    .args(["-c", "printf out"])
+                    .on_start(|l: &mut LoopOf<M, Seen>, _| l.state.note("start"))
+                    .on_stdout(|l, _, _| l.state.note("out"))
+                    .on_exit(|l, _| l.state.note("exit"));
+                let child = command.spawn(l)?;
+                libc_calls::until_ended(child.pid(l).expect("a number"));
+                Ok::<(), std::io::Error>(())
+            })
+            .start()
+            .expect("room");
+        stream.close(&mut event_loop).expect("it is open");
+        event_loop.run().expect("a run");
+        assert_eq!(event_loop.state.notes, ["start", "out", "exit"]);
+        drop(theirs);
+    }
+
+    fn q2_without_a_grace_all_that_the_child_wrote_is_read<M>() {
+        let mut event_loop = M::looping(Seen::default());
+        let child = event_loop
+            .command("/bin/sh")
+            .args(["-c", "head -c 60000 /dev/zero"])
+            .stdout(Output::Collect(1 << 20))
+            .output_grace(Duration::ZERO)
+            .on_exit(|l: &mut LoopOf<M, Seen>, exit| l.state.exits.push(exit))
+            .spawn(&mut event_loop)
+            .expect("a child");
+        libc_calls::until_ended(child.pid(&event_loop).expect("a number"));
+        event_loop.run().expect("a run");
+        let exit = event_loop.state.exit();
+        assert_eq!((exit.stdout.len(), exit.is_cut), (60_000, false));
+    }
+
+    fn q2_without_a_grace_a_grandchild_that_writes_on_and_on_ends_nothing_and_delays_nothing<M>() {
+        let mut event_loop = M::looping(Seen::default());
+        event_loop
+            .command("/bin/sh")
+            .args(["-c", "yes & echo $! >&2"])
+            .stdout(Output::Drain)
+            .output_grace(Duration::ZERO)
+            .on_stderr(|l: &mut LoopOf<M, Seen>, _, bytes| l.state.err.extend_from_slice(bytes))
+            .on_exit(|l, exit| l.state.exits.push(exit))
+            .spawn(&mut event_loop)
+            .expect("a child");
+        event_loop.run().expect("a run");
+        assert!(event_loop.state.exit().is_cut, "it is ended by having nobody to write to");
+    }
+
+    fn q3_who_has_ended_by_the_time_that_a_busy_loop_looks_has_not_timed_out<M>() {
+        let mut event_loop = M::looping(Seen::default());
+        let limit = Duration::from_millis(50);
+        let child = shell::<M>(&event_loop, "exit 3")
+            .timeout(limit)
+            .on_timeout(|l, _| l.state.note("timeout"))
+            .spawn(&mut event_loop)
+            .expect("a child");
+        libc_calls::until_ended(child.pid(&event_loop).expect("a number"));
+        std::thread::sleep(2 * limit); // a callback that takes long
+        event_loop.run().expect("a run");
+        let exit = event_loop.state.exit();
+        assert_eq!((exit.code(), exit.timed_out, &event_loop.state.notes[..]), (Some(3), false, &[][..]));
+    }
+
+    fn q3_a_timeout_whose_callback_panics_ends_a_child_that_is_never_to_be_killed<M>() {
+        let mut event_loop = M::looping(Seen::default());
+        shell::<M>(&event_loop, "exec sleep 1000")
+            .timeout(Duration::from_millis(5))
+            .kill_after(None)
+            .on_timeout(|_, _| linux_event_tests::panic_quietly())
+            .spawn(&mut event_loop)
+            .expect("a child");
+        let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| event_loop.run()));
+        assert!(run.is_err());
+        event_loop.run().expect("a run");
+        assert_eq!(event_loop.state.exit().signal(), Some(Signal::TERM));
+    }
+
+    fn g1_a_forked_child_ends_and_starts_no_child_of_its_parents<M>() {
+        let mut event_loop = Some(M::looping(Seen::default()));
+        let path = std::env::temp_dir().join(format!("linux-event-forked-{}", std::process::id()));
+        let inherited = event_loop.as_mut().expect("a loop");
+        let child = shell::<M>(inherited, "exec sleep 1000").kill_on_drop(true).spawn(inherited).expect("a child");
+        let touch = inherited.command("touch").arg(&path);
+        let mut touch = Some(touch);
+        let forked = libc_calls::in_forked_child(|| {
+            let inherited = event_loop.as_mut().expect("a loop");
+            assert_eq!(child.kill(inherited, Signal::KILL), Err(Errno::ECHILD));
+            assert!(touch.take().expect("a command").spawn(inherited).is_err());
+            drop(event_loop.take());
+        });
+        assert!(forked.success(), "{forked:?}");
+        assert!(!path.exists(), "nothing was started");
+        let mut event_loop = event_loop.expect("the parent's");
+        event_loop.run_once(Some(Duration::ZERO)).expect("a turn");
+        assert_eq!(child.kill(&mut event_loop, Signal::TERM), Ok(true));
+        event_loop.run().expect("a run");
+        assert_eq!(event_loop.state.exit().signal(), Some(Signal::TERM), "its own signal, and no other");
+    }
+
+    fn a_handle_reaches_nobody_in_another_loop<M>() {
+        let (mut one, mut other) = (M::looping(Seen::default()), M::looping(Seen::default()));
+        let child = shell::<M>(&one, "exec sleep 1000").spawn(&mut one).expect("a child");
+        let there = shell::<M>(&other, "exec sleep 1000").spawn(&mut other).expect("a child");
+        assert_eq!(child.kill(&mut other, Signal::KILL), Ok(false));
+        assert_eq!(child.pid(&other), None);
+        let (pool, _there) = (Pool::new(&mut one, 3), Pool::new(&mut other, 7));
+        assert_eq!((pool.max(&one), pool.max(&other)), (3, 0));
+        assert_eq!(child.kill(&mut one, Signal::KILL), Ok(true));
+        assert_eq!(there.kill(&mut other, Signal::KILL), Ok(true));
+        one.run().expect("a run");
+        other.run().expect("a run");
+    }
+
     fn q2_a_loop_that_is_dropped_kills_whom_it_was_told_to<M>() {
         let mut event_loop = M::looping(Seen::default());
         let child = shell::<M>(&event_loop, "exec sleep 1000")
@@ -722,4 +844,22 @@ on_kernels! {
         assert_eq!(event_loop.state.ended, 9);
         assert_eq!(pool.running(&event_loop), 0);
     }
+}
+
+/// A pipe that a ring has no room to close by an operation is closed all the same.
+#[test]
+fn q1_without_room_for_an_operation_nothing_is_started_and_no_pipe_is_left_open() {
+    let Ok(mut event_loop) = Loop::proactor() else {
+        println!("skipped: io_uring is forbidden here");
+        return;
+    };
+    // What has not been looked at has its place still.
+    while event_loop.submit(op::nop(), |_, _| ()).is_ok() {}
+    let refused = event_loop
+        .command("true")
+        .stdin_pipe()
+        .stdout(Output::Drain)
+        .spawn(&mut event_loop);
+    assert_eq!(refused.unwrap_err().error.kind(), ErrorKind::OutOfMemory);
+    assert_eq!(event_loop.file_count(), 0);
 }

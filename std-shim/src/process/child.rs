@@ -14,7 +14,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::Stdio;
+use std::time::Duration;
 
 use linux_event_core::errno::Errno;
 use linux_event_core::handle::{ProcessWatch, TimerId};
@@ -34,7 +36,10 @@ use crate::signals;
 /// Bytes that are given to a child in one turn, at most: it may read as fast as it is written to.
 const PUMP_MAX: usize = 16 * CHUNK;
 
-/// A child of a loop: a handle, which is stale once its [exit](Command::on_exit) is told.
+/// Turns that what a child left in its pipes is read in once the grace is over, at most: a grandchild may write on and on.
+const LATE_TURNS: u8 = 100;
+
+/// A child of a loop: a handle, which is stale once its [exit](Command::on_exit) is told, and in any other loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Child {
     index: u32,
@@ -136,6 +141,12 @@ struct State<M: Model, S> {
     /// Of the timeout, then of SIGKILL, then of the grace for output.
     timer: Option<TimerId>,
     timed_out: bool,
+    /// That it was started is still to be told.
+    starts: bool,
+    /// Output has come since this was last looked at.
+    has_come: bool,
+    /// Turns that are left to read what the pipes have once the grace is over.
+    late_turns: u8,
     pool: Option<PoolId>,
 }
 
@@ -146,11 +157,16 @@ struct Process {
     /// `None` once it has ended.
     watch: Option<ProcessWatch>,
     kill_on_drop: bool,
+    /// The process whose child it is.
+    parent: u64,
 }
 
 impl Process {
-    /// Sends a signal; false if it has ended (INV-CHILD-3).
+    /// Sends a signal; false if it has ended (INV-CHILD-3). What a forked child has inherited is its parent's (G-1).
     fn kill(&self, signal: Signal) -> Result<bool, Errno> {
+        if !Linux.is_process(self.parent) {
+            return Err(Errno::ECHILD);
+        }
         if self.watch.is_none() {
             return Ok(false);
         }
@@ -186,6 +202,7 @@ struct Slot<M: Model, S> {
 /// The children of a loop.
 pub(crate) struct Children<M: Model, S> {
     slots: Vec<Slot<M, S>>,
+    salt: u32,
     vacant: Vec<u32>,
     /// What reactors read into.
     chunk: Vec<u8>,
@@ -194,9 +211,10 @@ pub(crate) struct Children<M: Model, S> {
 }
 
 impl<M: Model, S> Children<M, S> {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             slots: Vec::new(),
+            salt: super::salt(),
             vacant: Vec::new(),
             chunk: Vec::new(),
             late: VecDeque::new(),
@@ -206,7 +224,7 @@ impl<M: Model, S> Children<M, S> {
     fn insert(&mut self, state: State<M, S>) -> Child {
         let index = self.vacant.pop().unwrap_or_else(|| {
             self.slots.push(Slot {
-                generation: 0,
+                generation: self.salt,
                 state: None,
             });
             self.slots.len() as u32 - 1
@@ -279,6 +297,9 @@ pub(super) fn launch<M: Spawn, S>(
         status: None,
         timer: None,
         timed_out: false,
+        starts: false,
+        has_come: false,
+        late_turns: LATE_TURNS,
         pool: None,
     });
     match try_launch(event_loop, child) {
@@ -287,9 +308,8 @@ pub(super) fn launch<M: Spawn, S>(
             if let Some(state) = event_loop.children.get_mut(child) {
                 state.pool = pool;
                 if state.command.on_start.is_some() {
-                    event_loop.defer(move |event_loop| {
-                        call(event_loop, child, |command| &mut command.on_start)
-                    });
+                    state.starts = true;
+                    event_loop.defer(move |event_loop| tell_start(event_loop, child));
                 }
             }
             // Its first bytes are written by the next turn, where their end can be told.
@@ -330,13 +350,15 @@ fn try_launch<M: Spawn, S>(event_loop: &mut Loop<M, S>, child: Child) -> io::Res
         .children
         .get(child)
         .and_then(|state| state.command.timeout);
-    if let Some(timeout) = timeout {
-        let timer = event_loop
-            .after(timeout, move |event_loop| timed_out(event_loop, child))
-            .map_err(refused)?;
-        if let Some(state) = event_loop.children.get_mut(child) {
-            state.timer = Some(timer);
-        }
+    // Armed in any case: a loop that a forked child has inherited refuses it, and nothing is started there (G-1).
+    let timer = event_loop
+        .after(timeout.unwrap_or(Duration::MAX), move |event_loop| {
+            time_is_up(event_loop, child);
+        })
+        .map_err(refused)?;
+    match event_loop.children.get_mut(child) {
+        Some(state) if timeout.is_some() => state.timer = Some(timer),
+        _ => drop(event_loop.cancel(timer)),
     }
     let mut started = std_command.spawn()?;
     drop(std_command); // and with it the child's ends of the pipes
@@ -358,6 +380,7 @@ fn try_launch<M: Spawn, S>(event_loop: &mut Loop<M, S>, child: Child) -> io::Res
                     pidfd,
                     watch: Some(watch),
                     kill_on_drop: state.command.kill_on_drop,
+                    parent: Linux.process_epoch(),
                 });
             }
             Ok(())
@@ -455,8 +478,29 @@ fn call<M: Model, S>(
     called
 }
 
+/// Tells that a child was started, if that was not told: by a turn of its own, or before anything else is told of it.
+fn tell_start<M: Model, S>(event_loop: &mut Loop<M, S>, child: Child) -> Result<(), BoxError> {
+    let starts = |state: &mut State<M, S>| std::mem::take(&mut state.starts);
+    if event_loop.children.get_mut(child).is_some_and(starts) {
+        call(event_loop, child, |command| &mut command.on_start)
+    } else {
+        Ok(())
+    }
+}
+
 /// Output came.
 pub(super) fn received<M: Model, S>(
+    event_loop: &mut Loop<M, S>,
+    child: Child,
+    which: usize,
+    bytes: &[u8],
+) -> Result<(), BoxError> {
+    let started = tell_start(event_loop, child);
+    let told = tell_output(event_loop, child, which, bytes);
+    started.and(told)
+}
+
+fn tell_output<M: Model, S>(
     event_loop: &mut Loop<M, S>,
     child: Child,
     which: usize,
@@ -465,6 +509,7 @@ pub(super) fn received<M: Model, S>(
     let Some(state) = event_loop.children.get_mut(child) else {
         return Ok(());
     };
+    state.has_come = true;
     if let Output::Collect(limit) = state.command.outputs[which] {
         let reading = &mut state.outputs[which];
         let room = limit - reading.collected.len().min(limit);
@@ -502,10 +547,20 @@ fn exited<M: Spawn, S>(
     child: Child,
     exit: signals::Exit,
 ) -> Result<(), BoxError> {
+    if let Some(state) = event_loop.children.get_mut(child) {
+        state.status = Some(exit.status);
+    }
+    let started = tell_start(event_loop, child);
+    let ended = await_output(event_loop, child);
+    started.and(ended)
+}
+
+/// Lets go of what an ended process has no use for, and waits for its output.
+fn await_output<M: Spawn, S>(event_loop: &mut Loop<M, S>, child: Child) -> Result<(), BoxError> {
     let Some(state) = event_loop.children.get_mut(child) else {
         return Ok(());
     };
-    state.status = Some(exit.status);
+    state.has_come = true; // there may be some that nobody has looked at
     if let Some(process) = &mut state.process {
         process.watch = None;
     }
@@ -532,8 +587,18 @@ fn exited<M: Spawn, S>(
     finish_if_over(event_loop, child)
 }
 
-/// Somebody holds the pipes although the child is gone: they are closed (INV-CHILD-2).
+/// The grace is over. What is in the pipes is read first, which may take a few turns; then somebody else holds them, and they are
+/// closed (INV-CHILD-2).
 fn output_late<M: Spawn, S>(event_loop: &mut Loop<M, S>, child: Child) -> Result<(), BoxError> {
+    if let Some(state) = event_loop.children.get_mut(child)
+        && state.late_turns > 0
+        && std::mem::take(&mut state.has_come)
+    {
+        state.timer = None;
+        state.late_turns -= 1;
+        event_loop.defer(move |event_loop| output_late(event_loop, child));
+        return Ok(());
+    }
     for which in 0..2 {
         let Some(state) = event_loop.children.get_mut(child) else {
             return Ok(());
@@ -609,17 +674,28 @@ pub(super) fn not_started<M: Model, S>(
     });
 }
 
+/// The timer of the timeout is due. What has come by then is seen first: timers come before the events of their turn, and a
+/// loop that was busy for long finds both.
+fn time_is_up<M: Model, S>(event_loop: &mut Loop<M, S>, child: Child) {
+    if let Some(state) = event_loop.children.get_mut(child) {
+        state.timer = None;
+        event_loop.defer(move |event_loop| timed_out(event_loop, child));
+    }
+}
+
 /// The timeout is over.
 fn timed_out<M: Model, S>(event_loop: &mut Loop<M, S>, child: Child) -> Result<(), BoxError> {
     let Some(state) = event_loop.children.get_mut(child) else {
         return Ok(());
     };
-    state.timer = None;
     if state.status.is_some() {
         return Ok(());
     }
     state.timed_out = true;
-    // Armed first: should the callback panic, the child ends all the same.
+    let started = tell_start(event_loop, child);
+    let Some(state) = event_loop.children.get_mut(child) else {
+        return started;
+    };
     let kill_after = state.command.kill_after;
     let armed = kill_after.map(|grace| {
         event_loop.after(grace, move |event_loop| {
@@ -629,18 +705,23 @@ fn timed_out<M: Model, S>(event_loop: &mut Loop<M, S>, child: Child) -> Result<(
             }
         })
     });
-    let called = call(event_loop, child, |command| &mut command.on_timeout);
-    let Some(state) = event_loop.children.get_mut(child) else {
-        return called;
-    };
-    match armed {
-        Some(Ok(timer)) => state.timer = Some(timer),
-        // There is no room for the timer: it ends now.
-        Some(Err(_)) => drop(state.kill(Signal::KILL)),
-        None => {}
+    // Should the callback panic, the child ends all the same.
+    let called = catch_unwind(AssertUnwindSafe(|| {
+        call(event_loop, child, |command| &mut command.on_timeout)
+    }));
+    if let Some(state) = event_loop.children.get_mut(child) {
+        match armed {
+            Some(Ok(timer)) => state.timer = Some(timer),
+            // There is no room for the timer: it ends now.
+            Some(Err(_)) => drop(state.kill(Signal::KILL)),
+            None => {}
+        }
+        let _ = state.kill(Signal::TERM);
     }
-    let _ = state.kill(Signal::TERM);
-    called
+    match called {
+        Ok(called) => started.and(called),
+        Err(panic) => resume_unwind(panic),
+    }
 }
 
 /// Gives a child what it has room for.
@@ -719,7 +800,8 @@ impl Child {
     /// Sends it a signal, through its pidfd: never to somebody else who has its number by now. False if it has ended.
     ///
     /// # Errors
-    /// EPERM, of a child that has become somebody else's.
+    /// EPERM, of a child that has become somebody else's; ECHILD in a forked child of the program, which inherits the loop and not
+    /// its children (G-1).
     #[doc(alias = "pidfd_send_signal")]
     pub fn kill<M: Model, S>(
         self,
@@ -754,7 +836,9 @@ impl Child {
             return Err(StdinError::Full(bytes));
         }
         stdin.pending += bytes.len();
-        stdin.queue.push_back(bytes);
+        if !bytes.is_empty() {
+            stdin.queue.push_back(bytes);
+        }
         let pending = stdin.pending;
         if !std::mem::replace(&mut stdin.awaits, true) {
             event_loop.defer(move |event_loop| pump(event_loop, self));

@@ -11,13 +11,14 @@
 use std::io;
 
 use linux_event_core::errno::Errno;
+use linux_event_core::error::Error as LoopError;
 use linux_event_core::handle::{File, Watcher};
 use linux_event_core::proactor::{PollEvents, op};
 use linux_event_core::sys::{Fd, Kernel, Linux, Sockets};
 
 use super::child::{self, Child};
 use super::command::refused;
-use crate::error::BoxError;
+use crate::error::{BoxError, Error};
 use crate::event_loop::Loop;
 use crate::fd::as_std;
 use crate::make::Epoll;
@@ -180,8 +181,14 @@ impl Spawn for Proactor<Uring> {
     }
 
     fn let_go<S>(event_loop: &mut Loop<Self, S>, pipe: File) {
-        // Only a handle that is stale is refused; what is under way is cancelled first (P-15).
-        let _ = event_loop.close(pipe, |_, _| ());
+        // What is under way is cancelled first (P-15). A handle that is stale is refused, and so is everything while there is no
+        // room for the operation: then it is closed by hand, once what is under way has settled.
+        if let Err(Error::Loop(LoopError::Full { .. })) = event_loop.close(pipe, |_, _| ())
+            && let Err(Error::Loop(LoopError::Busy)) = event_loop.release_fd(pipe).map(drop)
+        {
+            event_loop.cancel_on(pipe);
+            event_loop.defer(move |event_loop| Self::let_go(event_loop, pipe));
+        }
     }
 }
 

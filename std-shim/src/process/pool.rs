@@ -82,22 +82,28 @@ struct Slot<M: Model, S> {
 }
 
 /// The pools of a loop.
-pub(crate) struct Pools<M: Model, S>(Vec<Slot<M, S>>);
+pub(crate) struct Pools<M: Model, S> {
+    slots: Vec<Slot<M, S>>,
+    salt: u32,
+}
 
 impl<M: Model, S> Pools<M, S> {
-    pub(crate) const fn new() -> Self {
-        Self(Vec::new())
+    pub(crate) fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            salt: super::salt(),
+        }
     }
 
     fn get(&self, pool: PoolId) -> Option<&State<M, S>> {
-        let slot = self.0.get(pool.index as usize)?;
+        let slot = self.slots.get(pool.index as usize)?;
         slot.state
             .as_ref()
             .filter(|_| slot.generation == pool.generation)
     }
 
     fn get_mut(&mut self, pool: PoolId) -> Option<&mut State<M, S>> {
-        let slot = self.0.get_mut(pool.index as usize)?;
+        let slot = self.slots.get_mut(pool.index as usize)?;
         slot.state
             .as_mut()
             .filter(|_| slot.generation == pool.generation)
@@ -108,13 +114,13 @@ impl Pool {
     /// A pool in which at most `children_max` run: `usize::MAX` for any number, 0 for none until it is
     /// [raised](Self::set_max).
     pub fn new<M: Spawn, S>(event_loop: &mut Loop<M, S>, children_max: usize) -> Self {
-        let slots = &mut event_loop.pools.0;
+        let Pools { slots, salt } = &mut event_loop.pools;
         let index = slots
             .iter()
             .position(|slot| slot.state.is_none())
             .unwrap_or_else(|| {
                 slots.push(Slot {
-                    generation: 0,
+                    generation: *salt,
                     state: None,
                 });
                 slots.len() - 1
@@ -242,7 +248,7 @@ impl Pool {
         if event_loop.pools.get(self.0).is_none() {
             return false;
         }
-        let state = event_loop.pools.0[self.0.index as usize].state.take();
+        let state = event_loop.pools.slots[self.0.index as usize].state.take();
         state.is_some()
     }
 }
