@@ -292,6 +292,18 @@ linux_event_tests::net! {
         end::<W>(event_loop, stream, Some(peer));
     }
 
+    fn x1_every_line_that_comes_can_be_sent_back<W>() {
+        let mut event_loop = W::looping(Noted::default());
+        let (builder, peer) = noting::<W>(&mut event_loop);
+        let stream = builder
+            .on_message(Line::new(10), |event_loop, stream, line| stream.write_message(event_loop, line).map(drop))
+            .start()
+            .expect("room");
+        put::<W, _>(&mut event_loop, &peer, b"x\r\r\n\r\nend\n");
+        assert_eq!(take::<W, _>(&mut event_loop, &peer, 9), b"x\r\r\n\nend\n");
+        end::<W>(event_loop, stream, Some(peer));
+    }
+
     fn m1_half_close_the_end_is_told_once_and_writing_still_works<W>() {
         let mut event_loop = W::looping(Noted::default());
         let (builder, peer) = noting::<W>(&mut event_loop);

@@ -6,6 +6,8 @@ use super::{Codec, Decoded, Envelope, Frame, FrameError, within};
 
 /// Lines of text, which end with a newline, or with a carriage return and a newline; neither is part of the message.
 ///
+/// What was received can be sent: a message that ends with a carriage return itself is sent with another and a newline after it.
+///
 /// ```
 /// use linux_event_core::codec::{Codec, Decoded, FrameError, Line};
 ///
@@ -23,7 +25,8 @@ pub struct Line {
 }
 
 impl Line {
-    /// Lines of at most `limit` bytes, without their end. A newline is written after what is sent.
+    /// Lines of at most `limit` bytes, without their end. A newline is written after what is sent, and before it a carriage return
+    /// if what is sent ends with one: else that would be taken for the end.
     pub const fn new(limit: usize) -> Self {
         Self {
             limit,
@@ -103,13 +106,12 @@ impl Codec for Line {
         if message.contains(&b'\n') {
             return Err(FrameError::Unencodable("a line has no newline in it"));
         }
-        if message.last() == Some(&b'\r') {
-            return Err(FrameError::Unencodable(
-                "a carriage return would be taken for the line's end",
-            ));
-        }
         let mut envelope = Envelope::EMPTY;
-        let end: &[u8] = if self.sends_return { b"\r\n" } else { b"\n" };
+        let end: &[u8] = if self.sends_return || message.last() == Some(&b'\r') {
+            b"\r\n"
+        } else {
+            b"\n"
+        };
         let _ = envelope.tail.extend_from_slice(end);
         Ok(envelope)
     }
