@@ -78,8 +78,10 @@ fn tell<M: Net>(event_loop: &mut Chatting<M>, from: Stream, text: &str) {
         (*stream != from && name.is_some()).then_some(*stream)
     };
     let others: Vec<Stream> = event_loop.state.iter().filter_map(others).collect();
+    // By hand: a line with a name before it may be longer than those that are taken.
+    let line = format!("{text}\n");
     for other in others {
-        if other.write_message(event_loop, text.as_bytes()).is_err() {
+        if other.write(event_loop, line.as_bytes()).is_err() {
             let _ = other.close(event_loop); // it is full, or gone already
         }
     }

@@ -28,8 +28,14 @@ fn serve<M: Net>(event_loop: &mut Loop<M, Greeted>, path: &Path) -> Result<(), E
         .start(|event_loop, listener, socket| {
             Stream::over(event_loop, socket)
                 .on_message(Netstring::new(64), move |event_loop, stream, name| {
-                    let name = String::from_utf8_lossy(name);
-                    stream.write_message(event_loop, format!("hello, {name}").as_bytes())?;
+                    let greeting = format!("hello, {}", String::from_utf8_lossy(name));
+                    if stream
+                        .write_message(event_loop, greeting.as_bytes())
+                        .is_err()
+                    {
+                        stream.close(event_loop)?; // a name that leaves no room for a greeting
+                        return Ok(());
+                    }
                     event_loop.state += 1;
                     if event_loop.state == 2 {
                         listener.close(event_loop)?;

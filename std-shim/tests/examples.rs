@@ -252,3 +252,90 @@ fn splice_proxy_without_descriptors_goes_on() {
     let failed = format!(" failed={}\n", CLIENTS - served + refused);
     assert!(printed.ends_with(&failed), "{served}: {printed:?}");
 }
+
+/// An example that serves, in another process.
+fn serving(name: &str) -> (Running, SocketAddr) {
+    let mut running = Running::start(Command::new(example(name)).args(["--serve", "127.0.0.1:0"]));
+    let line = running.line();
+    let address = line
+        .strip_prefix("listening on ")
+        .and_then(|address| address.parse().ok());
+    (running, address.expect("it says where it listens"))
+}
+
+/// Sends a text to it, and nothing more; returns what comes back.
+fn ask(address: SocketAddr, text: &[u8]) -> String {
+    let mut client = TcpStream::connect(address).expect("it listens");
+    client.write_all(text).expect("it is taken");
+    client.shutdown(Shutdown::Write).expect("it is connected");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("no reset");
+    answer
+}
+
+/// Ends it, which it is still there for.
+fn end(running: Running) {
+    running.signal(Signal::TERM);
+    let (status, _) = running.finish();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn line_echo_is_not_ended_by_what_a_client_sends() {
+    let (running, address) = serving("line_echo");
+    assert_eq!(ask(address, b"\r\r\n\n\r\nx\r\r\n"), "\r\r\n\n\nx\r\r\n");
+    end(running);
+}
+
+/// What one says can't have the others thrown out.
+#[test]
+fn chat_tells_the_others_what_is_longer_with_a_name_before_it() {
+    let (running, address) = serving("chat");
+    let connect = |says: String| {
+        let mut client = TcpStream::connect(address).expect("it listens");
+        client.write_all(says.as_bytes()).expect("it is taken");
+        io::BufReader::new(client)
+    };
+    let hear = |client: &mut io::BufReader<TcpStream>| {
+        let mut line = String::new();
+        io::BufRead::read_line(client, &mut line).expect("no reset");
+        line
+    };
+    let (name, text) = ("n".repeat(300), "t".repeat(300));
+    let mut ann = connect("Ann\n".into());
+    // Each hears who comes after them: so that they are there is known.
+    let mut bob = connect("Bob\n".into());
+    assert_eq!(hear(&mut ann), "Bob has come\n");
+    let _third = connect(format!("{name}\n{text}\nodd\r\r\n"));
+    for client in [&mut ann, &mut bob] {
+        assert_eq!(hear(client), format!("{name} has come\n"));
+        assert_eq!(hear(client), format!("{name}: {text}\n"));
+        assert_eq!(hear(client), format!("{name}: odd\r\n"));
+    }
+    end(running);
+}
+
+/// Who is before the server may see another end of such a request.
+#[test]
+fn http_refuses_lengths_that_can_be_read_in_two_ways() {
+    let (running, address) = serving("http");
+    let ask = |fields: &str| {
+        let answer = ask(
+            address,
+            format!("GET / HTTP/1.1\r\n{fields}\r\nabcGET / HTTP/1.1\r\n\r\n").as_bytes(),
+        );
+        answer.matches("HTTP/1.1 200").count()
+    };
+    assert_eq!(ask("Content-Length: 3\r\n"), 2);
+    assert_eq!(ask("Content-Length: 3\r\nContent-Length: 3\r\n"), 2);
+    for fields in [
+        "Content-Length: 3\r\nContent-Length: 0\r\n",
+        "Content-Length: +3\r\n",
+        "Content-Length: \r\n",
+        "Content-Length: 3, 3\r\n",
+        "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+    ] {
+        assert_eq!(ask(fields), 0, "{fields:?}");
+    }
+    end(running);
+}

@@ -620,7 +620,7 @@ linux_event_tests::net! {
             })
             .expect("a port");
         let address = socket.local_address(&mut event_loop).expect("it is bound");
-        for packet in [&[0; 70_000][..], b"first", b"second."] {
+        for packet in [&vec![0; 70_000][..], b"first", b"second."] {
             socket.send_to(&mut event_loop, packet, address.clone()).expect("room");
         }
         let (mut stops, mut turns) = (0, 0);

@@ -140,7 +140,7 @@ fn parse(bytes: &[u8]) -> Option<Request> {
         Err(httparse::Error::TooManyHeaders) => return Some(closing(&TOO_LARGE)),
         Err(_) => return Some(closing(&BAD)),
     };
-    let mut body = 0;
+    let mut body = None;
     let mut keeps_alive = parsed.version == Some(1);
     for field in parsed.headers.iter() {
         if field.name.eq_ignore_ascii_case("connection") {
@@ -150,11 +150,12 @@ fn parse(bytes: &[u8]) -> Option<Request> {
             };
             keeps_alive = (keeps_alive || says(b"keep-alive")) && !says(b"close");
         } else if field.name.eq_ignore_ascii_case("content-length") {
-            let length = std::str::from_utf8(field.value).ok();
-            match length.and_then(|length| length.trim().parse().ok()) {
-                Some(length) => body = length,
-                None => return Some(closing(&BAD)),
+            // Two that differ, or another form than digits, and who is before this server may see another end of the request.
+            let length = digits(field.value.trim_ascii());
+            if length.is_none() || body.is_some() && body != length {
+                return Some(closing(&BAD));
             }
+            body = length;
         } else if field.name.eq_ignore_ascii_case("transfer-encoding") {
             return Some(closing(&NOT_IMPLEMENTED));
         }
@@ -167,11 +168,21 @@ fn parse(bytes: &[u8]) -> Option<Request> {
     };
     Some(Request {
         head,
-        body,
+        body: body.unwrap_or(0),
         keeps_alive,
         answer,
         has_body: method != "HEAD",
     })
+}
+
+/// A number of digits and nothing else.
+fn digits(text: &[u8]) -> Option<u64> {
+    let are_digits = text.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(text)
+        .ok()
+        .filter(|_| are_digits)?
+        .parse()
+        .ok()
 }
 
 /// What is answered to something that is no request: nothing after it can be understood.
