@@ -176,6 +176,13 @@ where
         tables
     }
 
+    /// As [`tables`](Self::tables), whoever's they are: for an operation that works on no file, and that nothing else depends
+    /// on (INV-PSTORE-3).
+    #[inline(always)]
+    fn any_tables(&mut self) -> &mut Storage<D, OPS, T, B::Process, B::Fd> {
+        self.base.storage.storage.borrow_mut()
+    }
+
     #[inline(always)]
     pub(super) fn tables_ref(&self) -> &Storage<D, OPS, T, B::Process, B::Fd> {
         let tables = self.base.storage.storage.borrow();
@@ -308,6 +315,20 @@ where
         data: D,
         previous: u32,
     ) -> Result<Handle, Error> {
+        let handle = self.occupy(request, data)?;
+        match request.extra {
+            Extra::None | Extra::WantAddress | Extra::Address(_) | Extra::UnixPath
+                if previous == 0 => {}
+            ref mut extra => self.entangle(handle, extra, previous)?,
+        }
+        Ok(handle)
+    }
+
+    /// Occupies a slot, for an operation that depends on nothing but a file; in one borrow of the tables.
+    #[inline(always)]
+    fn occupy(&mut self, request: &mut Request<Buf>, data: D) -> Result<Handle, Error> {
+        let owner = self.owner;
+        let tables = self.any_tables();
         let mut entry = Entry {
             state: State::empty(),
             code: request.code,
@@ -316,8 +337,10 @@ where
         };
         match request.target.0 {
             Place::File(file) => {
-                let files = &mut self.tables().files;
-                let open = files.get_mut(file.handle());
+                if !tables.is_of(owner) {
+                    exchanged();
+                }
+                let open = tables.files.get_mut(file.handle());
                 let Some(open) = open.filter(|open| open.is_open()) else {
                     return Err(Error::Stale);
                 };
@@ -329,44 +352,29 @@ where
             Place::Resolved(_) => return Err(Error::Stale),
             Place::None | Place::Number(_) | Place::Fixed(_) => {}
         }
+        match tables.operations.insert(entry, key(request.target)) {
+            Some(handle) => Ok(handle),
+            None => Err(self.is_full(entry.file)),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn is_full(&mut self, file: u32) -> Error {
+        self.release_use(file);
+        Error::Full { capacity: OPS }
+    }
+
+    /// Notes what an operation needs beyond its target (a second file, a group, a registered buffer) and which one it
+    /// follows. If it can't have that it leaves its slot.
+    #[cold]
+    #[inline(never)]
+    fn entangle(&mut self, handle: Handle, extra: &mut Extra, previous: u32) -> Result<(), Error> {
         let mut tangle = Tangle {
             previous,
             follows: previous != 0,
             ..Tangle::NONE
         };
-        match request.extra {
-            Extra::None | Extra::WantAddress | Extra::Address(_) | Extra::UnixPath => {}
-            ref mut extra => {
-                entry.state |= State::ENTANGLED;
-                self.resolve_extra(extra, entry, &mut tangle)?;
-            }
-        }
-        if previous != 0 {
-            entry.state |= State::ENTANGLED;
-        }
-        let key = key(request.target);
-        let tables = self.tables();
-        let Some(handle) = tables.operations.insert(entry, key) else {
-            self.untangle(entry.file, tangle);
-            return Err(Error::Full { capacity: OPS });
-        };
-        if entry.state.contains(State::ENTANGLED)
-            && let Some(place) = tables.tangle_mut(handle.index())
-        {
-            *place = tangle;
-        }
-        Ok(handle)
-    }
-
-    /// What a request needs beyond its target: a second file, a group, a registered buffer.
-    #[cold]
-    #[inline(never)]
-    fn resolve_extra(
-        &mut self,
-        extra: &mut Extra,
-        entry: Entry<D>,
-        tangle: &mut Tangle,
-    ) -> Result<(), Error> {
         match extra {
             Extra::From { target, .. } => {
                 if let Place::Fixed(slot) = target.0 {
@@ -377,14 +385,14 @@ where
                     let files = &mut self.tables().files;
                     let open = files.get_mut(file.handle());
                     let Some(open) = open.filter(|open| open.is_open()) else {
-                        self.release_use(entry.file);
+                        self.abandon(handle);
                         return Err(Error::Stale);
                     };
                     open.begin_use();
                     *target = Target(Place::Resolved(open.number));
                     tangle.second = file.handle().index() + 1;
                 } else if let Place::Resolved(_) = target.0 {
-                    self.release_use(entry.file);
+                    self.abandon(handle);
                     return Err(Error::Stale);
                 }
             }
@@ -398,7 +406,18 @@ where
             }
             _ => {}
         }
-        Ok(())
+        let tables = self.tables();
+        if let (Some(state), Some(place)) = (
+            tables.operations.state_mut(handle),
+            tables.tangles.get_mut(handle.index() as usize),
+        ) {
+            *state |= State::ENTANGLED;
+            *place = tangle;
+            Ok(())
+        } else {
+            // It went into other tables than these.
+            exchanged();
+        }
     }
 
     /// Takes back what [`enter`](Self::enter) did for an operation that the backend refused.
@@ -703,16 +722,22 @@ where
     /// Takes an operation out of its slot, with its last report: its name, its state and its data.
     #[inline(always)]
     fn vacate(&mut self, token: u64) -> Option<(Op, State, D)> {
-        let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> = self.tables();
+        let owner = self.owner;
+        let tables = self.any_tables();
         let (state, file, data) = tables.operations.take(token)?;
         let op = Op::of_token(token);
-        if !state.is_empty() {
-            self.settle_entangled(op.handle(), state, file);
-        } else if let Some(index) = file.checked_sub(1)
-            && let Some((file, open)) = tables.files.at_mut(index)
-            && open.end_use()
-        {
-            self.close_idle(file);
+        if !state.is_empty() || file != 0 {
+            // Those that the entry was in, and no others that are lent by the next borrow.
+            if !tables.is_of(owner) {
+                exchanged();
+            }
+            if !state.is_empty() {
+                self.settle_entangled(op.handle(), state, file);
+            } else if let Some((file, open)) = tables.files.at_mut(file - 1)
+                && open.end_use()
+            {
+                self.close_idle(file);
+            }
         }
         Some((op, state, data))
     }
