@@ -35,7 +35,13 @@
 //!
 //! Two programs to begin with: `static-timer`, 3 kB, whose reactor has a backend of its own that can do nothing but sleep, and
 //! `static-echo`, a server in both models. Which features of an engine are linked depends on its backend: what one says it
-//! can't do ([`WATCHES`](crate::reactor::Backend::WATCHES), [`SIGNALS`](crate::reactor::Backend::SIGNALS)) costs no code.
+//! can't do ([`WATCHES`](crate::reactor::Backend::WATCHES), [`SIGNALS`](crate::reactor::Backend::SIGNALS)) costs no code. Nor
+//! does what a program never asks for, as the end of processes, or cancelling by a handle of another kind than it has.
+//!
+//! Where the end of the program is that of the process, nothing need be dropped: the kernel takes back descriptors, memory, and a
+//! ring with all that is under way. A program that ends by `exit`, and takes a proactor from
+//! [`Proactor::over`](crate::proactor::Proactor::over), does not link what shuts a ring down, which is 4 kB. `static-echo`,
+//! with both models, is 58 kB.
 //!
 //! Until it waits for the first time, `static-echo` makes 10 system calls as a reactor, 11 as a proactor, those of its socket
 //! included. A loop by itself costs: a reactor 1, a proactor 3 with its ring in memory of the program's own; 2 for signals,
@@ -99,8 +105,8 @@
 //! | what an operation owns while it is under way | 896, of which a plain one touches 48 |
 //! | a submission | 64 |
 //! | a completion | 16 |
-//! | the reactor itself | 3560, 3072 of them the batch |
-//! | the proactor itself | 2632 |
+//! | the reactor itself | 3568, 3072 of them the batch |
+//! | the proactor itself | 2640 |
 //!
 //! ```
 //! use linux_event_core::proactor::{self, OperationMemory, Options, Proactor};
@@ -117,11 +123,11 @@
 //! assert_eq!(tables::<1, 2>() - tables::<1, 1>(), 64);
 //! assert_eq!(of_proactor::<3>() - of_proactor::<1>(), 2 * 160);
 //! assert_eq!(size_of::<OperationMemory<1>>(), 896);
-//! assert!(Reactor::<u32, 1, 1>::footprint().engine <= 3560);
+//! assert!(Reactor::<u32, 1, 1>::footprint().engine <= 3568);
 //! assert!(BATCH * size_of::<EpollEvent>() <= 4096);
 //! type Buf = &'static mut [u8];
 //! let footprint = Proactor::<Buf, u32, 64, 64>::footprint(&Options::DEFAULT);
-//! assert!(footprint.engine <= 2632);
+//! assert!(footprint.engine <= 2640);
 //! assert_eq!(footprint.rings, 45_056); // the default: 128 submissions, 2,048 completions
 //! ```
 //!

@@ -154,8 +154,23 @@ where
     ///
     /// # Errors
     /// As [`new`](Proactor::new).
-    pub fn with_storage(mut backend: B, mut storage: S) -> Result<Self, Error> {
-        backend.reserve(OPS)?;
+    pub fn with_storage(backend: B, storage: S) -> Result<Self, Error> {
+        Self::over(backend, storage).map_err(|(error, ..)| error)
+    }
+
+    /// As [`with_storage`](Self::with_storage), which gives back what it was given if it fails: to a program that ends then,
+    /// and need not have the code that shuts a backend down.
+    ///
+    /// # Errors
+    /// As [`new`](Proactor::new), with the backend and the storage.
+    #[allow(
+        clippy::type_complexity,
+        reason = "the error and what was refused, as everywhere"
+    )]
+    pub fn over(mut backend: B, mut storage: S) -> Result<Self, (Error, B, S)> {
+        if let Err(error) = backend.reserve(OPS) {
+            return Err((error, backend, storage));
+        }
         let owner = storage.borrow_mut().begin(reactor::new_salt());
         Ok(Self {
             base: Reactor::with_storage(backend, Tables::new(storage)),

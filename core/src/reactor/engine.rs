@@ -28,6 +28,7 @@ use super::flags::{Mode, Ready};
 use super::storage::{State, Storage};
 use super::subscriptions::Delivery;
 use crate::clock::{Clock, Instant};
+use crate::errno::Errno;
 use crate::error::Error;
 use crate::handle::{Handle, Op, ProcessWatch, Subscription, Tag, TimerId, Watcher};
 use crate::signal::SignalCounts;
@@ -79,8 +80,14 @@ pub struct Reactor<
     pub(super) clock: Clock,
     pub(super) orphans: super::orphans::Orphans,
     pub(super) delivery: Delivery,
+    /// What is done about processes, once one is watched: so a program that watches none does not have the code for it.
+    pub(super) exits: Option<Exits<D, W, T, B, S>>,
     data: PhantomData<D>,
 }
+
+/// What is to be told of a process that ended, or, with the reason, that could not be watched.
+pub(super) type Exits<D, const W: usize, const T: usize, B, S> =
+    fn(&mut Reactor<D, W, T, B, S>, Handle, Option<Errno>) -> Option<Event<D>>;
 
 bitflags::bitflags! {
     /// What is to be delivered before the batch goes on.
@@ -196,6 +203,7 @@ where
             orphans: super::orphans::Orphans::NONE,
             stats: Stats::default(),
             delivery: Delivery::new(),
+            exits: None,
             data: PhantomData,
         }
     }
@@ -436,7 +444,7 @@ where
             self.backend.timer_expired();
             None
         } else if handle.is(Tag::Process) {
-            self.resolve_exit(handle)
+            self.exits.and_then(|exits| exits(self, handle, None))
         } else if B::WATCHES {
             self.resolve_ready(handle, report.events)
         } else {
@@ -554,14 +562,21 @@ impl<D, const W: usize, const T: usize, B: Backend, S> fmt::Debug for Reactor<D,
 }
 
 macro_rules! into_handle {
-    ($($name:ident),*) => {$(
+    ($($name:ident, $tag:ident;)*) => {$(
         impl From<$name> for Handle {
+            /// Its tag is written once more, so that the compiler knows it: the code for other kinds is left out then.
             #[inline(always)]
             fn from(typed: $name) -> Self {
-                typed.handle()
+                Self::new(typed.handle().index(), Tag::$tag, typed.handle().generation())
             }
         }
     )*};
 }
 
-into_handle!(Watcher, TimerId, Subscription, ProcessWatch, Op);
+into_handle! {
+    Watcher, Watcher;
+    TimerId, Timer;
+    Subscription, Signal;
+    ProcessWatch, Process;
+    Op, Operation;
+}

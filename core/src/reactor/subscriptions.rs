@@ -266,6 +266,7 @@ where
         if !self.backend.is_owner() {
             return Err(Error::Forked);
         }
+        self.exits = Some(Self::resolve_exit);
         let pidfd = self.backend.open_process(pid)?;
         let fd = pidfd.as_raw_fd();
         self.disown(fd);
@@ -280,8 +281,11 @@ where
         ProcessWatch::from_handle(handle).ok_or(Error::Stale)
     }
 
-    /// A process seems to have ended.
-    pub(super) fn resolve_exit(&mut self, handle: Handle) -> Option<Event<D>> {
+    /// A process seems to have ended, or its registration `failed`.
+    fn resolve_exit(&mut self, handle: Handle, failed: Option<Errno>) -> Option<Event<D>> {
+        if let Some(errno) = failed {
+            return self.end_process(handle, Err(errno));
+        }
         let storage: &Storage<_, W, T, _> = self.storage.borrow();
         let entry = storage.watchers.get(handle)?;
         let Kind::Process { pidfd, reap, .. } = &entry.kind else {
@@ -305,7 +309,7 @@ where
     }
 
     /// Ends a process watch, and says how.
-    pub(super) fn end_process(
+    fn end_process(
         &mut self,
         handle: Handle,
         status: Result<Option<ExitStatus>, Errno>,

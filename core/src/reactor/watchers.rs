@@ -428,8 +428,10 @@ where
                 self.pending -= Pending::FAILURES;
                 return None;
             };
-            if let Some(errno) = self.failed_process(handle) {
-                return self.end_process(handle, Err(errno));
+            if let Some(exits) = self.exits
+                && let Some(errno) = self.failed_process(handle)
+            {
+                return exits(self, handle, Some(errno));
             }
             let told = self.change(handle, |entry| {
                 entry.state -= State::FAILED;

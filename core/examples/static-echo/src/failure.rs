@@ -1,10 +1,13 @@
 //! What ends the server early, in sentences.
+//!
+//! **Why this shape.** Whatever fails ends the process, there and then: nothing is passed on, and nothing is dropped. The
+//! kernel takes back what a process had, the ring with all that is under way included.
 
 #![forbid(unsafe_code)]
 
 use linux_event_core::errno::Errno;
 use linux_event_core::error::Error;
-use static_start::complain;
+use static_start::{complain, exit};
 
 /// What ends the server early.
 #[derive(Clone, Copy, Debug)]
@@ -25,9 +28,33 @@ impl From<Error> for Failure {
     }
 }
 
+/// Goes on with what a call gave, or ends the program.
+pub(crate) trait OrFail<T> {
+    /// What it gave. A failure ends the program with 1, and a sentence.
+    fn or_fail(self) -> T;
+}
+
+impl<T, E: Into<Failure>> OrFail<T> for Result<T, E> {
+    #[inline(always)]
+    fn or_fail(self) -> T {
+        match self {
+            Ok(value) => value,
+            Err(error) => error.into().end(),
+        }
+    }
+}
+
 impl Failure {
+    /// Says what is wrong, and ends the program.
+    #[cold]
+    #[inline(never)]
+    fn end(self) -> ! {
+        self.tell();
+        exit(1)
+    }
+
     /// Writes one sentence to standard error: what is wrong, and what to do about it.
-    pub(crate) fn tell(self) {
+    fn tell(self) {
         let mut call = "";
         let (what, errno) = match self {
             Self::Usage => (

@@ -13,11 +13,15 @@ use linux_event_core::errno::Errno;
 use linux_event_core::handle::{File, TimerId};
 use linux_event_core::place::Place;
 use linux_event_core::proactor::{
-    Completion, Event, Memory, OperationMemory, Options, Proactor, RingMemory, Storage, Uring, op,
+    Completion, Event, Memory, OperationMemory, Options, Proactor, Request, RingMemory, Storage,
+    Uring, op,
 };
 use linux_event_core::sys::{Fd, Linux, Sockets};
 
-use crate::failure::Failure;
+use static_start::exit;
+
+use crate::failure::{Failure, OrFail};
+use crate::listener;
 use crate::program::{ACCEPT_PAUSE, BUFFER_BYTES, CONNECTIONS, ENDS, TIMERS, Token};
 
 /// Each connection's operation and its closing, and the accept.
@@ -69,8 +73,8 @@ struct Server {
     idle: Duration,
 }
 
-/// Serves until SIGINT or SIGTERM; says so when it is `ready`.
-pub(crate) fn serve(listener: Fd, idle: Duration, ready: impl FnOnce()) -> Result<(), Failure> {
+/// Serves until SIGINT or SIGTERM; tells the port when it does.
+pub(crate) fn serve(listener: Fd, idle: Duration, port: Option<u16>) -> ! {
     let (Some(ring), Some(operations), Some(tables), Some(connections), Some(buffers)) = (
         RING.take(),
         OPERATION_MEMORY.take(),
@@ -78,43 +82,50 @@ pub(crate) fn serve(listener: Fd, idle: Duration, ready: impl FnOnce()) -> Resul
         PLACES.take(),
         BUFFERS.take(),
     ) else {
-        return Ok(()); // they are taken once, here
+        exit(1) // they are taken once, here
     };
     let memory = Memory::new().ring(ring).operations(operations);
-    let uring = Uring::with_memory(Linux, Options::DEFAULT, memory)?;
-    let mut proactor = Proactor::with_storage(uring, tables)?;
-    proactor.signal(ENDS, Token::End)?;
+    let uring = Uring::with_memory(Linux, Options::DEFAULT, memory).or_fail();
+    let mut proactor = match Proactor::over(uring, tables) {
+        Ok(proactor) => proactor,
+        Err((error, ..)) => Err(error).or_fail(),
+    };
+    proactor.signal(ENDS, Token::End).or_fail();
     // The ring waits for it.
     Linux
         .set_non_blocking(listener.borrow(), false)
-        .map_err(Failure::Socket)?;
+        .map_err(Failure::Socket)
+        .or_fail();
     let mut server = Server {
-        listener: proactor.adopt(listener).map_err(|(error, _)| error)?,
+        listener: proactor
+            .adopt(listener)
+            .map_err(|(error, _)| error)
+            .or_fail(),
         proactor,
         is_accepting: false,
         connections,
         buffers: buffers.iter_mut(),
         idle,
     };
-    server.accept()?;
-    ready();
+    server.accept();
+    listener::tell(port);
     loop {
-        server.proactor.wait(None)?;
+        server.proactor.wait(None).or_fail();
         while let Some(event) = server.proactor.next() {
             match event {
-                Event::Completion(completion) => server.complete(completion)?,
+                Event::Completion(completion) => server.complete(completion),
                 Event::Timer {
                     data: Token::AcceptAgain,
                     ..
                 } => {
                     server.is_accepting = false;
-                    server.accept()?;
+                    server.accept();
                 }
                 Event::Timer {
                     data: Token::Idle(place),
                     ..
-                } => server.close(place)?,
-                Event::Signal { .. } => return Ok(()),
+                } => server.close(place),
+                Event::Signal { .. } => exit(0),
                 _ => {}
             }
         }
@@ -123,35 +134,37 @@ pub(crate) fn serve(listener: Fd, idle: Duration, ready: impl FnOnce()) -> Resul
 
 impl Server {
     /// Asks for the next connection, if there is a place for it (INV-ECHO-6).
-    fn accept(&mut self) -> Result<(), Failure> {
+    fn accept(&mut self) {
         if !self.is_accepting && self.connections.iter().any(|place| place.file.is_none()) {
             self.proactor
                 .submit(op::accept(self.listener), Token::Accept)
-                .map_err(|refused| refused.error)?;
+                .map_err(|refused| refused.error)
+                .or_fail();
             self.is_accepting = true;
         }
-        Ok(())
     }
 
     /// Goes on with whatever an operation was for.
-    fn complete(&mut self, completion: Completion<Token, Backend>) -> Result<(), Failure> {
+    fn complete(&mut self, completion: Completion<Token, Backend>) {
         let outcome = completion.outcome();
         match completion.data {
             Token::Accept => {
                 self.is_accepting = false;
                 if let Some(socket) = completion.into_descriptor() {
-                    self.welcome(socket)?;
+                    self.welcome(socket);
                 } else if !matches!(outcome, Err(Errno::ECONNABORTED | Errno::EINTR)) {
                     // Descriptors or memory are short: asked again at once, it would be refused again and again.
-                    self.proactor.after(ACCEPT_PAUSE, Token::AcceptAgain)?;
+                    self.proactor
+                        .after(ACCEPT_PAUSE, Token::AcceptAgain)
+                        .or_fail();
                     self.is_accepting = true;
                 }
-                self.accept()
+                self.accept();
             }
             Token::Received(place) | Token::Sent(place) => {
                 let is_sent = matches!(completion.data, Token::Sent(_));
                 let Some(connection) = self.connections.get_mut(usize::from(place)) else {
-                    return Ok(());
+                    return;
                 };
                 connection.buffer = completion.into_buffer();
                 match outcome {
@@ -162,7 +175,7 @@ impl Server {
                         } else {
                             connection.filled = count;
                         }
-                        self.go_on(place)
+                        self.go_on(place);
                     }
                     // The end of the stream, when everything was sent; an error; or the end of the connection by its timer.
                     _ => self.close(place),
@@ -172,17 +185,17 @@ impl Server {
                 if let Some(connection) = self.connections.get_mut(usize::from(place)) {
                     connection.file = None; // INV-ECHO-5
                 }
-                self.accept()
+                self.accept();
             }
-            Token::AcceptAgain | Token::Idle(_) | Token::End => Ok(()),
+            Token::AcceptAgain | Token::Idle(_) | Token::End => {}
         }
     }
 
     /// Gives a new connection a place. There is one: INV-ECHO-6.
-    fn welcome(&mut self, socket: Fd) -> Result<(), Failure> {
+    fn welcome(&mut self, socket: Fd) {
         let mut places = self.connections.iter_mut().enumerate();
         let Some((place, connection)) = places.find(|(_, place)| place.file.is_none()) else {
-            return Ok(());
+            return;
         };
         let _ = Linux.set_no_delay(socket.borrow(), true);
         if connection.buffer.is_none() {
@@ -190,13 +203,18 @@ impl Server {
         }
         let place = place as u16;
         connection.filled = 0;
-        connection.file = Some(self.proactor.adopt(socket).map_err(|(error, _)| error)?);
-        connection.idle = Some(self.proactor.after(self.idle, Token::Idle(place))?);
-        self.go_on(place)
+        connection.file = Some(
+            self.proactor
+                .adopt(socket)
+                .map_err(|(error, _)| error)
+                .or_fail(),
+        );
+        connection.idle = Some(self.proactor.after(self.idle, Token::Idle(place)).or_fail());
+        self.go_on(place);
     }
 
     /// Sends what is left to send, else receives (INV-ECHO-4).
-    fn go_on(&mut self, place: u16) -> Result<(), Failure> {
+    fn go_on(&mut self, place: u16) {
         let Some(Connection {
             file: Some(file),
             idle: Some(idle),
@@ -204,37 +222,35 @@ impl Server {
             filled,
         }) = self.connections.get_mut(usize::from(place))
         else {
-            return Ok(());
+            return;
         };
         let Some(buffer) = buffer.take() else {
-            return Ok(());
+            return;
         };
         let deadline = self.proactor.now() + self.idle;
         self.proactor.reschedule(*idle, deadline);
-        let submitted = if *filled > 0 {
+        let (request, token): (Request<Buffer>, Token) = if *filled > 0 {
             let send = op::send(*file, buffer).limit(*filled as u32);
-            self.proactor.submit(send, Token::Sent(place))
+            (send.into(), Token::Sent(place))
         } else {
-            self.proactor
-                .submit(op::recv(*file, buffer), Token::Received(place))
+            (op::recv(*file, buffer).into(), Token::Received(place))
         };
-        match submitted {
-            Ok(_) => Ok(()),
-            Err(refused) => Err(refused.error.into()),
-        }
+        self.proactor
+            .submit(request, token)
+            .map_err(|refused| refused.error)
+            .or_fail();
     }
 
     /// Ends a connection: what is under way on it settles first, and then the place is free (INV-ECHO-5).
-    fn close(&mut self, place: u16) -> Result<(), Failure> {
+    fn close(&mut self, place: u16) {
         let Some(connection) = self.connections.get_mut(usize::from(place)) else {
-            return Ok(());
+            return;
         };
         // Its timer is there until it is closing.
         if let (Some(file), Some(idle)) = (connection.file, connection.idle.take()) {
             self.proactor.cancel(idle);
-            self.proactor.close(file, Token::Closed(place))?;
+            self.proactor.close(file, Token::Closed(place)).or_fail();
         }
-        Ok(())
     }
 }
 

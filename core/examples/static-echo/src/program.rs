@@ -6,7 +6,7 @@ use linux_event_core::signal::{Signal, SignalSet};
 use static_start::Arguments;
 
 use crate::arguments::{Model, Options};
-use crate::failure::Failure;
+use crate::failure::OrFail;
 use crate::{listener, proactor, reactor};
 
 static_start::main!(main, never_forks);
@@ -41,26 +41,12 @@ pub(crate) enum Token {
     End,
 }
 
+/// It does not return: what ends the server ends the process.
 fn main(arguments: Arguments) -> i32 {
-    match serve(arguments) {
-        Ok(()) => 0,
-        Err(failure) => {
-            failure.tell();
-            1
-        }
-    }
-}
-
-fn serve(arguments: Arguments) -> Result<(), Failure> {
-    let options = Options::parse(arguments)?;
-    let (listener, port) = listener::open(options.port)?;
-    let ready = || {
-        if let Some(port) = port {
-            listener::tell(port);
-        }
-    };
+    let options = Options::parse(arguments).or_fail();
+    let (listener, port) = listener::open(options.port);
     match options.model {
-        Model::Reactor => reactor::serve(listener, options.idle, ready),
-        Model::Proactor => proactor::serve(listener, options.idle, ready),
+        Model::Reactor => reactor::serve(listener, options.idle, port),
+        Model::Proactor => proactor::serve(listener, options.idle, port),
     }
 }

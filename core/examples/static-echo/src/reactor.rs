@@ -15,7 +15,10 @@ use linux_event_core::place::Place;
 use linux_event_core::reactor::{Epoll, Event, Interest, Reactor, Storage};
 use linux_event_core::sys::{Fd, Linux, Sockets};
 
-use crate::failure::Failure;
+use static_start::exit;
+
+use crate::failure::OrFail;
+use crate::listener;
 use crate::program::{ACCEPT_PAUSE, BUFFER_BYTES, CONNECTIONS, ENDS, TIMERS, Token};
 
 /// The connections, the listener and the signals.
@@ -51,16 +54,18 @@ struct Server {
     idle: Duration,
 }
 
-/// Serves until SIGINT or SIGTERM; says so when it is `ready`.
-pub(crate) fn serve(listener: Fd, idle: Duration, ready: impl FnOnce()) -> Result<(), Failure> {
+/// Serves until SIGINT or SIGTERM; tells the port when it does.
+pub(crate) fn serve(listener: Fd, idle: Duration, port: Option<u16>) -> ! {
     let (Some(tables), Some(connections), Some(buffers)) =
         (TABLES.take(), PLACES.take(), BUFFERS.take())
     else {
-        return Ok(()); // they are taken once, here
+        exit(1) // they are taken once, here
     };
-    let mut reactor = Reactor::with_storage(Epoll::new()?, tables);
-    reactor.signal(ENDS, Token::End)?;
-    let listening = reactor.watch(&listener, Interest::READ, Token::Accept)?;
+    let mut reactor = Reactor::with_storage(Epoll::new().or_fail(), tables);
+    reactor.signal(ENDS, Token::End).or_fail();
+    let listening = reactor
+        .watch(&listener, Interest::READ, Token::Accept)
+        .or_fail();
     let mut server = Server {
         reactor,
         listener,
@@ -69,9 +74,9 @@ pub(crate) fn serve(listener: Fd, idle: Duration, ready: impl FnOnce()) -> Resul
         buffers,
         idle,
     };
-    ready();
+    listener::tell(port);
     loop {
-        server.reactor.wait(None)?;
+        server.reactor.wait(None).or_fail();
         while let Some(event) = server.reactor.next() {
             let (Event::Ready { data, .. }
             | Event::Timer { data, .. }
@@ -80,11 +85,11 @@ pub(crate) fn serve(listener: Fd, idle: Duration, ready: impl FnOnce()) -> Resul
                 continue;
             };
             match data {
-                Token::Accept => server.accept()?,
-                Token::AcceptAgain => server.listen(true)?,
-                Token::Received(place) | Token::Sent(place) => server.echo(place)?,
-                Token::Idle(place) | Token::Closed(place) => server.close(place)?,
-                Token::End => return Ok(()),
+                Token::Accept => server.accept(),
+                Token::AcceptAgain => server.listen(true),
+                Token::Received(place) | Token::Sent(place) => server.echo(place),
+                Token::Idle(place) | Token::Closed(place) => server.close(place),
+                Token::End => exit(0),
             }
         }
     }
@@ -92,7 +97,7 @@ pub(crate) fn serve(listener: Fd, idle: Duration, ready: impl FnOnce()) -> Resul
 
 impl Server {
     /// Accepts who is waiting, into the free places.
-    fn accept(&mut self) -> Result<(), Failure> {
+    fn accept(&mut self) {
         for place in 0..CONNECTIONS {
             let Some(vacant @ None) = self.connections.get_mut(place) else {
                 continue;
@@ -102,42 +107,49 @@ impl Server {
                     let token = Token::Received(place as u16);
                     let _ = Linux.set_no_delay(socket.borrow(), true);
                     *vacant = Some(Connection {
-                        watcher: self.reactor.watch(&socket, Interest::READ, token)?,
-                        idle: self.reactor.after(self.idle, Token::Idle(place as u16))?,
+                        watcher: self.reactor.watch(&socket, Interest::READ, token).or_fail(),
+                        idle: self
+                            .reactor
+                            .after(self.idle, Token::Idle(place as u16))
+                            .or_fail(),
                         socket,
                         start: 0,
                         end: 0,
                     });
                 }
                 // There is nobody, or who was there has left: if somebody else is there, it is reported again.
-                Err(Errno::EAGAIN | Errno::ECONNABORTED | Errno::EINTR) => return Ok(()),
+                Err(Errno::EAGAIN | Errno::ECONNABORTED | Errno::EINTR) => return,
                 // Watched on, it would be reported again and again.
                 Err(_) => {
-                    self.reactor.after(ACCEPT_PAUSE, Token::AcceptAgain)?;
+                    self.reactor
+                        .after(ACCEPT_PAUSE, Token::AcceptAgain)
+                        .or_fail();
                     return self.listen(false);
                 }
             }
         }
-        self.listen(false) // INV-ECHO-2
+        self.listen(false); // INV-ECHO-2
     }
 
     /// Watches the listener, or does not (INV-ECHO-2).
-    fn listen(&mut self, on: bool) -> Result<(), Failure> {
+    fn listen(&mut self, on: bool) {
         let interest = if on {
             Interest::READ
         } else {
             Interest::empty()
         };
-        Ok(self.reactor.set_interest(self.listening, interest)?)
+        self.reactor
+            .set_interest(self.listening, interest)
+            .or_fail();
     }
 
     /// Receives and sends, as far as a connection is ready (INV-ECHO-1).
-    fn echo(&mut self, place: u16) -> Result<(), Failure> {
+    fn echo(&mut self, place: u16) {
         let (Some(Some(connection)), Some(buffer)) = (
             self.connections.get_mut(usize::from(place)),
             self.buffers.get_mut(usize::from(place)),
         ) else {
-            return Ok(());
+            return;
         };
         let socket = connection.socket.borrow();
         let mut interest = Interest::READ;
@@ -165,16 +177,18 @@ impl Server {
         }
         let deadline = self.reactor.now() + self.idle;
         self.reactor.reschedule(connection.idle, deadline);
-        Ok(self.reactor.set_interest(connection.watcher, interest)?)
+        self.reactor
+            .set_interest(connection.watcher, interest)
+            .or_fail();
     }
 
     /// Ends a connection (INV-ECHO-3).
-    fn close(&mut self, place: u16) -> Result<(), Failure> {
+    fn close(&mut self, place: u16) {
         let place = self.connections.get_mut(usize::from(place));
         if let Some(connection) = place.and_then(Option::take) {
             self.reactor.cancel(connection.watcher);
             self.reactor.cancel(connection.idle);
         }
-        self.listen(true)
+        self.listen(true);
     }
 }
