@@ -10,6 +10,7 @@ mod spy;
 
 use std::borrow::{Borrow, BorrowMut};
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -216,6 +217,83 @@ fn p14_tables_that_were_exchanged_close_nothing_that_a_ring_names() {
     let _ = proactor.flush();
     let _ = catch_unwind(AssertUnwindSafe(|| drop(proactor)));
     assert_eq!(other.written(), b"", "written to another file");
+}
+
+/// Tables that are lent from a shelf, other ones at each borrow if it is so ordered.
+struct Juggled {
+    tables: Box<Tables>,
+    place: usize,
+    /// Places of those that are lent next.
+    order: Rc<RefCell<VecDeque<usize>>>,
+}
+
+thread_local! {
+    static SHELF: RefCell<[Option<Box<Tables>>; 3]> = const { RefCell::new([const { None }; 3]) };
+}
+
+impl Juggled {
+    fn new(place: usize) -> Self {
+        let (tables, order) = (Box::new(Tables::new()), Rc::default());
+        Self {
+            tables,
+            place,
+            order,
+        }
+    }
+}
+
+impl Borrow<Tables> for Juggled {
+    fn borrow(&self) -> &Tables {
+        &self.tables
+    }
+}
+
+impl BorrowMut<Tables> for Juggled {
+    fn borrow_mut(&mut self) -> &mut Tables {
+        if let Some(place) = RefCell::borrow_mut(&self.order).pop_front() {
+            SHELF.with_borrow_mut(|shelf| {
+                let next = shelf[place].take().expect("they are on the shelf");
+                let before = std::mem::replace(&mut self.tables, next);
+                shelf[std::mem::replace(&mut self.place, place)] = Some(before);
+            });
+        }
+        &mut self.tables
+    }
+}
+
+#[test]
+fn p14_a_use_is_taken_off_the_tables_that_the_operation_was_in() {
+    let _alone = Other::new();
+    let make = |place| {
+        let (spy, tables) = (Spy::default(), Juggled::new(place));
+        let (over, order) = (Rc::clone(&spy.over), Rc::clone(&tables.order));
+        let spy = Spy {
+            accepts: true,
+            ..spy
+        };
+        let made: Spying<Juggled> = Proactor::with_storage(spy, tables).unwrap();
+        (made, over, order)
+    };
+    SHELF.with_borrow_mut(|shelf| shelf[2] = Some(Box::new(Tables::new())));
+    let (mut one, over, order) = make(0);
+    let (mut other, _, other_order) = make(1);
+    let write = |proactor: &mut Spying<Juggled>| {
+        let (_, writer) = std::io::pipe().unwrap();
+        let file = proactor.adopt(owned(writer)).unwrap();
+        let write = op::write(file, VecBuf::from_slice(b"x"));
+        (file, proactor.submit(write, 0).unwrap())
+    };
+    let (file, _) = write(&mut one);
+    let (_, others) = write(&mut other);
+    // The other's tables are free to be lent ...
+    RefCell::borrow_mut(&other_order).push_back(2);
+    assert!(catch_unwind(AssertUnwindSafe(|| other.detach(others))).is_err());
+    // ... for one borrow, in which its operation ends; for the next one they are the proactor's own again.
+    RefCell::borrow_mut(&order).extend([1, 0]);
+    RefCell::borrow_mut(&over).push_back(others.handle());
+    let noticed = catch_unwind(AssertUnwindSafe(|| one.next().is_some()));
+    assert!(noticed.is_err(), "{noticed:?}");
+    assert!(matches!(one.release(file), Err(Error::Busy)));
 }
 
 #[test]

@@ -1,8 +1,10 @@
-//! [`Spy`]: a backend as a user may write one, in safe code. It performs nothing and keeps what it is told.
+//! [`Spy`]: a backend as a user may write one, in safe code. It performs nothing, keeps what it is told, and tells what it is
+//! made to.
 
 #![allow(dead_code, reason = "each test file uses its own part of this one")]
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -29,6 +31,10 @@ const NO: Error = Error::Invalid("a spy performs nothing");
 pub(crate) struct Spy {
     /// Every target that came, resolved.
     pub(crate) targets: Rc<RefCell<Vec<Target>>>,
+    /// It takes operations, without doing anything about them.
+    pub(crate) accepts: bool,
+    /// Operations that it says are over.
+    pub(crate) over: Rc<RefCell<VecDeque<Handle>>>,
 }
 
 impl Spy {
@@ -109,6 +115,9 @@ impl proactor::Backend for Spy {
         _: Vouched<Self>,
     ) -> Result<(), Refused<VecBuf>> {
         self.note(&request);
+        if self.accepts {
+            return Ok(());
+        }
         let buffer = request.buffer;
         Err(Refused { error: NO, buffer })
     }
@@ -134,7 +143,12 @@ impl proactor::Backend for Spy {
         Ok(())
     }
     fn pop(&mut self) -> Option<Popped<VecBuf, Vec<u8>>> {
-        None
+        let over = self.over.borrow_mut().pop_front()?;
+        Some(Popped::Plain {
+            token: over.raw(),
+            result: 0,
+            buffer: None,
+        })
     }
     fn take_descriptor(&mut self) -> Option<Fd> {
         None

@@ -5,9 +5,13 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use linux_event_core::proactor::{Backend, Code, Options, Shutdown, op};
+use linux_event_core::error::Error;
+use linux_event_core::place::Place;
+use linux_event_core::proactor::{
+    Backend, Code, Memory, OperationMemory, Options, Proactor, Shutdown, Storage, Uring, op,
+};
 use linux_event_core::reactor::Backend as _;
-use linux_event_core::sys::BorrowedFd;
+use linux_event_core::sys::{BorrowedFd, Linux};
 
 use crate::buf::VecBuf;
 use crate::harness::*;
@@ -199,4 +203,21 @@ fn g1_a_forked_child_only_closes() {
     writer.write_all(b"mine").unwrap();
     assert_eq!(&*buffer(next_of(&mut ring, token(0, 1))), b"mine");
     assert_eq!(ring.withdraw(group), Ok(()));
+}
+
+#[test]
+fn p6_a_ring_without_room_for_a_proactor_comes_back() {
+    type Tables = Storage<u32, OPERATIONS, 1>;
+    static MEMORY: Place<OperationMemory<8>> = Place::new(OperationMemory::new());
+    let memory = Memory::new().operations(MEMORY.take().unwrap());
+    let ring: Ring = Uring::with_memory(Linux, Options::DEFAULT, memory).expect("a ring");
+    let over = Proactor::<VecBuf, u32, OPERATIONS, 1, Ring, Tables>::over(ring, Tables::new());
+    let Err((Error::Full { capacity: 8 }, mut ring, _)) = over.map(drop) else {
+        panic!("there is room for 8");
+    };
+    // It is as good as new, for one that asks for less.
+    ring.reserve(8).unwrap();
+    push(&mut ring, token(7, 1), op::nop());
+    ring.flush().unwrap();
+    assert_eq!(ring.in_flight(), 1);
 }
