@@ -311,6 +311,9 @@ impl<M: Model, S> Loop<M, S> {
         if self.running {
             return Err(LoopError::Reentrant.into());
         }
+        if !self.model.is_owner() {
+            return Err(LoopError::Forked.into());
+        }
         self.running = true;
         // Whatever a callback was doing when it panicked, the tables are whole: callbacks change them by methods that
         // don't panic half-way, and what was being called is cancelled.

@@ -95,6 +95,9 @@ pub trait Model: Sized + private::Sealed {
     fn next_deadline(&self) -> Option<Instant>;
     #[doc(hidden)]
     fn live(&self) -> usize;
+    /// Whether it is this process's, and not its parent's (G-1).
+    #[doc(hidden)]
+    fn is_owner(&self) -> bool;
     #[doc(hidden)]
     fn stats(&self) -> Stats;
     #[doc(hidden)]
@@ -189,6 +192,11 @@ impl<B: LoopBackend> Model for Reactor<B> {
     #[inline(always)]
     fn live(&self) -> usize {
         self.core.live()
+    }
+
+    #[inline(always)]
+    fn is_owner(&self) -> bool {
+        self.core.backend().is_owner()
     }
 
     fn stats(&self) -> Stats {

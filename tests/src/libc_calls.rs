@@ -345,3 +345,17 @@ pub fn in_forked_child(body: impl FnOnce()) -> ExitStatus {
     }
     reap(pid as u32)
 }
+
+/// Forks in the midst of what is being done, which goes on in both processes: the child's pid in the parent, which
+/// [reaps](reap) it, and `None` in the child, which has to end with [`leave`].
+pub fn fork_here() -> Option<u32> {
+    // SAFETY: as above.
+    let pid = done(unsafe { libc::fork() });
+    (pid != 0).then_some(pid as u32)
+}
+
+/// Ends a forked child, and runs nothing of the harness in it.
+pub fn leave(code: i32) -> ! {
+    // SAFETY: it ends the process.
+    unsafe { libc::_exit(code) }
+}

@@ -51,7 +51,7 @@ pub fn descriptors() -> Vec<String> {
 }
 
 /// Whether there is a ring to test; says so if there is none.
-pub(crate) fn is_there() -> bool {
+pub fn is_there() -> bool {
     match Loop::proactor() {
         Ok(_) => true,
         Err(error) => {

@@ -33,7 +33,7 @@ use crate::{LONG, Machine, both};
 
 pub use on_fake::OnFake;
 pub use on_ring::descriptors;
-pub(crate) use on_ring::is_there;
+pub use on_ring::is_there;
 pub use on_ring::{OnRing, OtherSide};
 
 /// A loop of the world `W`.

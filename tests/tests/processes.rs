@@ -13,9 +13,9 @@ use linux_event::core::proactor::op;
 use linux_event::net::Stream;
 use linux_event::process::{Child, Exit, Job, Output, Pool, Queued, StdinError};
 use linux_event::{Loop, Signal};
-use linux_event_tests::both::LoopOf;
+use linux_event_tests::both::{LoopOf, World as _};
 use linux_event_tests::net::KernelWorld;
-use linux_event_tests::proactor::descriptors;
+use linux_event_tests::proactor::{OnRing, descriptors, is_there};
 use linux_event_tests::{LONG, libc_calls, on_kernels};
 
 /// What became of a child.
@@ -862,4 +862,30 @@ fn q1_without_room_for_an_operation_nothing_is_started_and_no_pipe_is_left_open(
         .spawn(&mut event_loop);
     assert_eq!(refused.unwrap_err().error.kind(), ErrorKind::OutOfMemory);
     assert_eq!(event_loop.file_count(), 0);
+}
+
+/// The table of operations is full when the child's input is to be closed: there is no room for an operation that closes it.
+#[test]
+fn q5_input_is_closed_although_no_operation_has_room() {
+    if !system::alone("q5_input_is_closed_although_no_operation_has_room") || !is_there() {
+        return;
+    }
+    let mut event_loop = OnRing::looping(Seen::default());
+    let child = event_loop
+        .command("/bin/cat")
+        .stdin_pipe()
+        .on_exit(|l: &mut LoopOf<OnRing, Seen>, exit| l.state.exits.push(exit))
+        .spawn(&mut event_loop)
+        .expect("a child");
+    event_loop
+        .run_once(Some(Duration::ZERO))
+        .expect("its start is told");
+    let files = event_loop.file_count();
+    assert!(child.close_stdin(&mut event_loop));
+    // They are done by the time that the input is closed, but nobody has been told yet.
+    while event_loop.submit(op::nop(), |_, _| ()).is_ok() {}
+    event_loop.run_once(Some(Duration::ZERO)).expect("a turn");
+    assert_eq!(event_loop.file_count(), files - 1, "it is closed");
+    event_loop.run().expect("the child ends by itself");
+    assert!(event_loop.state.exit().success());
 }

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use linux_event_core::error::Error as LoopError;
 use linux_event_core::handle::Watcher;
 use linux_event_core::reactor::Ready;
 
@@ -45,6 +46,10 @@ impl<M: Model, S> Loop<M, S> {
     #[cold]
     #[inline(never)]
     pub(super) fn wait_and_deliver_kept(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
+        // A callback of the last turn may have forked: nothing of the parent's is to be touched (G-1).
+        if !self.model.is_owner() {
+            return Err(LoopError::Forked.into());
+        }
         let deferred = self.deferred.len();
         if !self.net.attention.is_empty() {
             self.net.has_told = false;
@@ -77,7 +82,7 @@ impl<M: Model, S> Loop<M, S> {
             called = M::dispatch_ready(self, watcher, ready);
         }
         for _ in 0..deferred {
-            if called.is_err() || self.stopping {
+            if called.is_err() || self.stopping || !self.model.is_owner() {
                 break;
             }
             if let Some(callback) = self.deferred.pop_front() {
@@ -114,7 +119,7 @@ impl<M: Model, S> Loop<M, S> {
     ///
     /// # Errors
     /// [`Error::Callback`] with what a callback returned; [`LoopError::Reentrant`](crate::LoopError::Reentrant) from inside a
-    /// callback.
+    /// callback; [`LoopError::Forked`](crate::LoopError::Forked).
     pub fn drain_callbacks(&mut self) -> Result<usize, Error> {
         let mut count = 0;
         let is_stopped = std::mem::take(&mut self.stopping);

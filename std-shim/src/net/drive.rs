@@ -152,7 +152,8 @@ impl<M: Net, S> Loop<M, S> {
                 Owner::Connector(id) | Owner::Attempt(id, _) => self.attend_connector(id)?,
                 Owner::Datagram(id) => self.attend_datagram(id)?,
             }
-            if self.is_stopping() {
+            // G-1: a callback may have forked.
+            if self.is_stopping() || !self.model.is_owner() {
                 break;
             }
         }

@@ -31,6 +31,7 @@ use super::table::Id;
 use crate::buffer::Buffer;
 use crate::error::BoxError;
 use crate::event_loop::Loop;
+use crate::model::Model;
 use crate::proactor::{Completion, Proactor, ProactorBackend};
 
 /// Provided buffers of a loop, and their bytes.
@@ -78,9 +79,7 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         tag: OpTag,
         completion: Completion<B>,
     ) -> Result<(), BoxError> {
-        for file in std::mem::take(&mut self.net.shared.unclosed) {
-            self.close_file(file);
-        }
+        self.close_unclosed();
         match (tag.owner, tag.role) {
             (Owner::Stream(id), Role::Send) => self.stream_sent(id, completion),
             (Owner::Stream(id), Role::Ready) => self.stream_ready(id, &completion),
@@ -99,8 +98,15 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         }
     }
 
-    /// Cancels what is under way on a file, and closes it when that has settled (P-15).
-    fn close_file(&mut self, file: File) {
+    /// Closes what there was no room to close; an operation has settled, so that there is (INV-NET-PROACTOR-3).
+    pub(crate) fn close_unclosed(&mut self) {
+        for file in std::mem::take(&mut self.net.shared.unclosed) {
+            self.close_file(file);
+        }
+    }
+
+    /// Cancels what is under way on a file, and closes it when that has settled (P-15), room for the operation or not.
+    pub(crate) fn close_file(&mut self, file: File) {
         match self.model.core.close(file, ()) {
             Ok(op) => {
                 self.model.core.detach(op);
@@ -306,7 +312,7 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         let Some(entry) = self.net.streams.get_mut(id) else {
             return;
         };
-        if entry.state.wants_shutdown() {
+        if entry.state.wants_shutdown() && self.model.is_owner() {
             let shut = self
                 .model
                 .with_socket(&entry.io, SocketCalls::shutdown_write);

@@ -93,6 +93,9 @@ impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
 
     /// Sends until everything is sent, the kernel takes no more, or others are to have their turn.
     fn flush_stream(&mut self, id: Id) {
+        if !self.model.is_owner() {
+            return; // what called this has forked (G-1)
+        }
         let Some(entry) = self.net.streams.get_mut(id) else {
             return;
         };
@@ -124,7 +127,7 @@ impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
     }
 
     fn listener_ready(&mut self, id: Id) -> Result<(), BoxError> {
-        while self.listener_wants_more(id) {
+        while self.listener_wants_more(id) && self.model.is_owner() {
             let Some(entry) = self.net.listeners.get_mut(id) else {
                 break;
             };

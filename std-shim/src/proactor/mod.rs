@@ -149,6 +149,11 @@ impl<B: ProactorBackend> Model for Proactor<B> {
         self.core.live()
     }
 
+    #[inline(always)]
+    fn is_owner(&self) -> bool {
+        self.core.backend().is_owner()
+    }
+
     fn stats(&self) -> Stats {
         self.core.stats()
     }

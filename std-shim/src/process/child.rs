@@ -284,6 +284,9 @@ pub(super) fn launch<M: Spawn, S>(
     if let Err(error) = command.check() {
         return Err((error, command));
     }
+    if !event_loop.model.is_owner() {
+        return Err((refused(crate::LoopError::Forked), command));
+    }
     let reading = || Reading {
         pipe: None,
         collected: Vec::new(),
@@ -386,9 +389,12 @@ fn try_launch<M: Spawn, S>(event_loop: &mut Loop<M, S>, child: Child) -> io::Res
             Ok(())
         }
         Err(error) => {
-            // It can't be looked after. It has just begun, and SIGKILL can't be put off: this does not wait for long.
-            let _ = started.kill();
-            let _ = started.wait();
+            // It can't be looked after. It has just begun, and SIGKILL can't be put off: this does not wait for long. Where the
+            // kernel has reaped it already, because SIGCHLD is ignored here, the number is nobody's, or another's.
+            if error.raw_os_error() != Some(Errno::ESRCH.raw()) {
+                let _ = started.kill();
+                let _ = started.wait();
+            }
             Err(error)
         }
     }
@@ -726,6 +732,9 @@ fn timed_out<M: Model, S>(event_loop: &mut Loop<M, S>, child: Child) -> Result<(
 
 /// Gives a child what it has room for.
 pub(super) fn pump<M: Spawn, S>(event_loop: &mut Loop<M, S>, child: Child) -> Result<(), BoxError> {
+    if !event_loop.model.is_owner() {
+        return Ok(()); // what is written now, the parent would write again (G-1)
+    }
     let state = event_loop.children.get_mut(child);
     let Some(mut stdin) = state.and_then(|state| state.stdin.take()) else {
         return Ok(());

@@ -11,14 +11,13 @@
 use std::io;
 
 use linux_event_core::errno::Errno;
-use linux_event_core::error::Error as LoopError;
 use linux_event_core::handle::{File, Watcher};
 use linux_event_core::proactor::{PollEvents, op};
 use linux_event_core::sys::{Fd, Kernel, Linux, Sockets};
 
 use super::child::{self, Child};
 use super::command::refused;
-use crate::error::{BoxError, Error};
+use crate::error::BoxError;
 use crate::event_loop::Loop;
 use crate::fd::as_std;
 use crate::make::Epoll;
@@ -173,22 +172,17 @@ impl Spawn for Proactor<Uring> {
         child: Child,
     ) -> io::Result<()> {
         let poll = op::poll(*pipe, PollEvents::OUT);
-        let submitted =
-            event_loop.submit(poll, move |event_loop, _| child::pump(event_loop, child));
+        let submitted = event_loop.submit(poll, move |event_loop, _| {
+            event_loop.close_unclosed();
+            child::pump(event_loop, child)
+        });
         submitted
             .map(drop)
             .map_err(|refusal| refused(refusal.error))
     }
 
     fn let_go<S>(event_loop: &mut Loop<Self, S>, pipe: File) {
-        // What is under way is cancelled first (P-15). A handle that is stale is refused, and so is everything while there is no
-        // room for the operation: then it is closed by hand, once what is under way has settled.
-        if let Err(Error::Loop(LoopError::Full { .. })) = event_loop.close(pipe, |_, _| ())
-            && let Err(Error::Loop(LoopError::Busy)) = event_loop.release_fd(pipe).map(drop)
-        {
-            event_loop.cancel_on(pipe);
-            event_loop.defer(move |event_loop| Self::let_go(event_loop, pipe));
-        }
+        event_loop.close_file(pipe);
     }
 }
 
@@ -199,6 +193,7 @@ fn read_done<S>(
     file: File,
     read: Completion<Uring>,
 ) -> Result<(), BoxError> {
+    event_loop.close_unclosed();
     let outcome = read.outcome();
     let Some(buffer) = read.into_buffer() else {
         return Ok(());

@@ -19,7 +19,7 @@ use super::super::table::Id;
 use super::drive::Called;
 use super::state::{Sent, Wait};
 use crate::event_loop::Loop;
-use crate::model::{LoopBackend, Reactor};
+use crate::model::{LoopBackend, Model, Reactor};
 
 impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
     /// The watcher of a datagram socket reports.
@@ -54,6 +54,7 @@ impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
     fn receive_into(&mut self, id: Id, buffer: &mut Vec<u8>) -> Called {
         let turn = self.stats().turns;
         while !self.is_stopping()
+            && self.model.is_owner() // G-1: what is told may fork
             && let Some(entry) = self.net.datagrams.get_mut(id)
             && entry.state.wants_read()
             && entry.state.may_receive(turn)
@@ -79,7 +80,8 @@ impl<B: LoopBackend, S> Loop<Reactor<B>, S> {
     /// Sends what there is room for, then waits for what is wanted.
     pub(in crate::net) fn drive_packets(&mut self, id: Id) -> Called {
         let turn = self.stats().turns;
-        while let Some(entry) = self.net.datagrams.get_mut(id)
+        while self.model.is_owner()
+            && let Some(entry) = self.net.datagrams.get_mut(id)
             && entry.state.wait == Wait::No
             && !entry.state.queue.is_empty()
             && let Some(socket) = &entry.io.socket
