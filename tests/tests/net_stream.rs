@@ -494,6 +494,38 @@ linux_event_tests::net! {
         end::<W>(event_loop, stream, None);
     }
 
+    fn m4_a_reset_comes_after_the_messages_that_a_pause_holds_back<W>() {
+        let mut event_loop = W::looping(Noted::default());
+        let listener = linux_event::net::Listener::tcp(&mut event_loop, "127.0.0.1:0")
+            .start(|event_loop: &mut Client<W>, listener, socket| {
+                let stream = Stream::over(event_loop, socket)
+                    .on_message(Line::new(100), |event_loop, stream, line| {
+                        event_loop.state.told.push(String::from_utf8_lossy(line).into_owned());
+                        stream.pause(event_loop)
+                    })
+                    .on_error(|event_loop, _, error| event_loop.state.told.push(error.to_string()))
+                    .on_close(|event_loop, _| event_loop.state.told.push("close".into()))
+                    .start()?;
+                event_loop.state.stream = Some(stream);
+                listener.close(event_loop)
+            })
+            .expect("a port");
+        let address = listener.local_address(&mut event_loop).expect("it listens");
+        let peer = linux_event_tests::net::connect::<W, _>(&mut event_loop, &address);
+        until::<W, _>(&mut event_loop, |event_loop| event_loop.state.stream.is_some());
+        settle::<W, _>(&mut event_loop); // it reads by now
+        let stream = event_loop.state.stream.expect("it was accepted");
+        put::<W, _>(&mut event_loop, &peer, b"one\ntwo\nthree\n");
+        W::reset(&mut event_loop, peer);
+        for expected in [&["one"][..], &["one", "two"], &["one", "two", "three"]] {
+            until_told::<W>(&mut event_loop, expected);
+            stream.resume(&mut event_loop).expect("it is open");
+        }
+        let reset = Errno::ECONNRESET.to_string();
+        until_told::<W>(&mut event_loop, &["one", "two", "three", &reset, "close"]);
+        end::<W>(event_loop, stream, None);
+    }
+
     fn m4_writing_to_a_peer_that_is_gone_is_an_error_and_no_signal<W>() {
         let mut event_loop = W::looping(Noted::default());
         let (builder, peer) = noting::<W>(&mut event_loop);

@@ -252,6 +252,23 @@ linux_event_tests::net! {
         finish::<W, _>(event_loop);
     }
 
+    fn m4_what_came_before_a_wire_that_is_cut_off_is_told_whatever_pauses<W>() {
+        let mut event_loop = W::looping(Vec::new());
+        let (stream, peer) = lines::<W>(&mut event_loop);
+        put::<W, _>(&mut event_loop, &peer, GREETING);
+        settle::<W, _>(&mut event_loop); // it reads by now
+        put::<W, _>(&mut event_loop, &peer, &masked(b"one\ntwo\n"));
+        stream.pause(&mut event_loop).expect("it is open");
+        W::end(&mut event_loop, &peer);
+        settle::<W, _>(&mut event_loop);
+        assert!(event_loop.state.is_empty(), "{:?}", event_loop.state);
+        stream.resume(&mut event_loop).expect("it is open");
+        until::<W, _>(&mut event_loop, |event_loop| event_loop.state.len() == 4);
+        assert_eq!(event_loop.state, ["one", "two", "cut off", "close"]);
+        W::hang_up(&mut event_loop, peer);
+        finish::<W, _>(event_loop);
+    }
+
     fn a_stream_with_a_transport_is_not_detached<W>() {
         let mut event_loop = W::looping(Vec::new());
         let (stream, peer) = lines::<W>(&mut event_loop);

@@ -154,7 +154,7 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
                 }
             }
             Err(Errno::ECANCELED | Errno::ENOBUFS | Errno::EINTR | Errno::EAGAIN) => {}
-            Err(errno) => entry.state.failed(StreamError::Io(errno)),
+            Err(errno) => entry.state.failed_to_read(StreamError::Io(errno)),
         }
         self.deliver(id, &[])
     }
@@ -169,7 +169,7 @@ impl<B: ProactorBackend, S> Loop<Proactor<B>, S> {
         match completion.outcome() {
             Ok(_) if entry.state.wants_read() => return self.read_stream(id),
             Ok(_) | Err(Errno::ECANCELED | Errno::EINTR | Errno::EAGAIN) => {}
-            Err(errno) => entry.state.failed(StreamError::Io(errno)),
+            Err(errno) => entry.state.failed_to_read(StreamError::Io(errno)),
         }
         self.deliver(id, &[])
     }

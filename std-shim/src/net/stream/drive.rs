@@ -69,7 +69,7 @@ impl<M: Net, S> Loop<M, S> {
             Some(Ok(0)) => entry.state.received_eof(now),
             Some(Ok(count)) => return count,
             Some(Err(Errno::EAGAIN)) | None => {}
-            Some(Err(errno)) => entry.state.failed(StreamError::Io(errno)),
+            Some(Err(errno)) => entry.state.failed_to_read(StreamError::Io(errno)),
         }
         0
     }

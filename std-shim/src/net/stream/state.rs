@@ -171,8 +171,10 @@ pub(crate) struct State {
     /// INV-STREAM-4.
     is_blocked: bool,
     drain_due: bool,
-    /// What will be told once what came before has been.
+    /// What will be told next.
     failure: Option<StreamError>,
+    /// Why the end of what the peer sends is none: told in its place.
+    cut: Option<StreamError>,
     /// Nothing more can be sent; what has come is still to be read: INV-STREAM-5.
     unsent: Option<Unsent>,
     /// It was told.
@@ -211,6 +213,7 @@ impl State {
             is_blocked: false,
             drain_due: false,
             failure: None,
+            cut: None,
             unsent: None,
             has_failed: false,
             is_unread: false,
@@ -226,20 +229,29 @@ impl State {
     }
 
     /// Has the transport do something, and queues what it says over the wire.
-    fn with_transport(
+    fn ask_transport(
         &mut self,
         spares: &mut Spares,
         act: impl FnOnce(&mut dyn Transport, &mut Vec<u8>) -> Result<(), BoxError>,
-    ) {
+    ) -> Result<(), StreamError> {
         let Some(transport) = &mut self.transport else {
-            return;
+            return Ok(());
         };
         let mut wire = spares.take();
         let done = act(&mut **transport, &mut wire);
         self.output.push(&wire, spares);
         spares.keep(wire);
-        if let Err(error) = done {
-            self.failed(StreamError::Transport(error));
+        done.map_err(StreamError::Transport)
+    }
+
+    /// As [`ask_transport`](Self::ask_transport); what it can't do ends the stream.
+    fn with_transport(
+        &mut self,
+        spares: &mut Spares,
+        act: impl FnOnce(&mut dyn Transport, &mut Vec<u8>) -> Result<(), BoxError>,
+    ) {
+        if let Err(error) = self.ask_transport(spares, act) {
+            self.failed(error);
         }
     }
 
@@ -417,9 +429,12 @@ impl State {
                 }
                 let bytes = std::mem::take(&mut chunk);
                 self.touch_output(now);
-                self.with_transport(spares, |transport, wire| {
+                let received = self.ask_transport(spares, |transport, wire| {
                     transport.received(bytes, &mut kept, wire)
                 });
+                if let Err(error) = received {
+                    self.failed_to_read(error);
+                }
                 self.flow(); // what it answers counts as well
                 if self.transport.as_ref().is_some_and(|it| it.has_ended()) {
                     self.read = match self.read {
@@ -460,11 +475,20 @@ impl State {
     pub(crate) fn received_eof(&mut self, now: Instant) {
         if self.read == ReadSide::Open {
             self.last_received = now;
+            self.read = ReadSide::EofDue;
             if let Some(Err(error)) = self.transport.as_mut().map(|it| it.wire_ended()) {
-                self.failed(StreamError::Transport(error));
-            } else {
-                self.read = ReadSide::EofDue;
+                self.cut = Some(StreamError::Transport(error));
             }
+        }
+    }
+
+    /// Nothing more can be read: told after what came before, as an end is (M-4).
+    pub(crate) fn failed_to_read(&mut self, error: StreamError) {
+        if self.read == ReadSide::Open && self.ending == Ending::Not {
+            self.read = ReadSide::EofDue;
+            self.cut = Some(error);
+        } else {
+            self.failed(error);
         }
     }
 
@@ -608,7 +632,10 @@ impl State {
             let is_told = !self.is_unread || window.bytes().is_empty();
             let is_due = self.read == ReadSide::EofDue && !self.holds_back();
             if self.failure.is_none() && is_due && is_told {
-                if let Some(step) = self.last_message(window) {
+                self.failure = self.cut.take();
+                if self.failure.is_none()
+                    && let Some(step) = self.last_message(window)
+                {
                     return Some(step);
                 }
                 if self.failure.is_none() {
@@ -616,7 +643,7 @@ impl State {
                     return Some(Step::Eof);
                 }
             }
-            // M-4: what came before the error first. Who holds it back hears of the error all the same.
+            // What came before the error first. Who holds it back hears of an error all the same that is not one of reading.
             if !is_told && !self.holds_back() {
                 return None;
             }

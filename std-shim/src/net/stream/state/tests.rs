@@ -111,8 +111,18 @@ impl World {
                         "once"
                     );
                 }
-                Step::Failed(_) => {
+                Step::Failed(error) => {
                     assert!(!std::mem::replace(&mut self.has_failed, true), "once");
+                    let is_reset = matches!(error, StreamError::Io(Errno::ECONNRESET));
+                    if is_reset && !state.is_ending() {
+                        let untold = &self.received[self.told.len()..];
+                        let is_message = if is_framed {
+                            untold.contains(&b'\n')
+                        } else {
+                            !untold.is_empty()
+                        };
+                        assert!(!is_message, "what came before it is told first");
+                    }
                 }
                 Step::Closed => self.is_closed = true,
                 Step::Detached => {
@@ -157,7 +167,7 @@ proptest! {
                 }
                 Action::Reset if state.wants_read() && !came_eof => {
                     came_reset = true;
-                    state.failed(StreamError::Io(Errno::ECONNRESET));
+                    state.failed_to_read(StreamError::Io(Errno::ECONNRESET));
                 }
                 Action::Send(room) => {
                     let count = room.min(state.front().len());
