@@ -66,9 +66,16 @@ impl Drop for Folder {
     }
 }
 
-/// The server in another process, and where it is.
-fn server(folder: &Folder, model: &str) -> (Running, String) {
-    let mut command = Command::new(example("tls_echo"));
+/// What a record of TLS begins with that says what is wrong.
+const ALERT: u8 = 21;
+
+/// The server in another process, which may have so many descriptors, and where it is.
+fn server(folder: &Folder, model: &str, descriptors: u32) -> (Running, String) {
+    let mut command = Command::new("sh");
+    let limited = format!("ulimit -n {descriptors}; exec \"$@\"");
+    command
+        .args(["-c", &limited, "sh"])
+        .arg(example("tls_echo"));
     command.args(["--serve", "127.0.0.1:0", "--model", model]);
     command.arg("--cert").arg(folder.path("cert.pem"));
     command.arg("--key").arg(folder.path("key.pem"));
@@ -112,7 +119,7 @@ fn serves(model: &str) {
     let Some(folder) = Folder::with_certificate(model) else {
         return;
     };
-    let (running, address) = server(&folder, model);
+    let (running, address) = server(&folder, model, 100);
     for version in ["-tls1_3", "-tls1_2"] {
         let mut openssl = client(&address, &folder.path("cert.pem"), version);
         let mut openssl = openssl.spawn().expect("openssl runs");
@@ -153,7 +160,9 @@ fn serves(model: &str) {
     stray
         .write_all(b"GET / HTTP/1.0\r\n\r\n")
         .expect("it is taken");
-    let _ = stray.read_to_end(&mut Vec::new()); // the end, or a reset
+    let mut heard = Vec::new();
+    let _ = stray.read_to_end(&mut heard); // the end, or a reset
+    assert_eq!(heard.first(), Some(&ALERT), "{model}: {heard:?}");
     running.signal(Signal::TERM);
     let (status, printed) = running.finish();
     assert!(status.success(), "{status}");
@@ -176,4 +185,27 @@ fn openssl_talks_to_the_echo_on_the_proactor() {
         Some(why) => eprintln!("skipped: {why}"),
         None => serves("proactor"),
     }
+}
+
+#[test]
+fn the_echo_goes_on_after_it_was_out_of_descriptors() {
+    let Some(folder) = Folder::with_certificate("descriptors") else {
+        return;
+    };
+    let (running, address) = server(&folder, "reactor", 24);
+    let connect = || std::net::TcpStream::connect(&address).expect("it listens");
+    let hears = |client: &mut std::net::TcpStream| {
+        client
+            .write_all(b"GET / HTTP/1.0\r\n\r\n")
+            .expect("it is taken");
+        let mut heard = Vec::new();
+        let _ = client.read_to_end(&mut heard);
+        heard.first() == Some(&ALERT)
+    };
+    // More than it can have at once: by the time that it answers the first, or in the same turn, it has none left.
+    let mut idle = [(); 40].map(|()| connect());
+    assert!(hears(&mut idle[0]));
+    drop(idle);
+    assert!(hears(&mut connect()), "it accepts again");
+    drop(running);
 }

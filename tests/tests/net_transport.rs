@@ -11,6 +11,8 @@ use linux_event_tests::net::{NetWorld, finish, put, settle, soon, take, take_all
 /// What both sides begin with, and what says that a side has ended.
 const GREETING: &[u8] = b"HI";
 const GOODBYE: u8 = 0xff;
+/// What is said to who does not begin so.
+const ALERT: &[u8] = b"NO";
 const MASK: u8 = 0x55;
 
 /// Masks text, greets first, keeps what is sent until it was greeted, and says goodbye.
@@ -47,6 +49,7 @@ impl Transport for Masked {
             if !self.is_greeted() {
                 self.greeted.push(byte);
                 if !GREETING.starts_with(&self.greeted) {
+                    wire.extend_from_slice(ALERT);
                     return Err("that is no greeting".into());
                 }
                 if self.is_greeted() {
@@ -186,6 +189,8 @@ linux_event_tests::net! {
         put::<W, _>(&mut event_loop, &peer, b"GET / HTTP/1.0\r\n\r\n");
         until::<W, _>(&mut event_loop, |event_loop| event_loop.state.len() == 2);
         assert_eq!(event_loop.state, ["that is no greeting", "close"]);
+        let heard = take_all::<W, _>(&mut event_loop, &peer);
+        assert_eq!(heard, [GREETING, ALERT].concat(), "and says so to the other side");
         W::hang_up(&mut event_loop, peer);
         finish::<W, _>(event_loop);
     }

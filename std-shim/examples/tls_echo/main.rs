@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use linux_event::net::{Listener, Net, Stream};
+use linux_event::net::{ListenError, Listener, Net, Stream};
 use linux_event::{BoxError, Loop, LoopError};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
@@ -56,6 +56,8 @@ enum Model {
 const NO_RING: u8 = 77;
 /// A connection that is silent for so long is closed, one that does not finish its handshake too.
 const IDLE: Duration = Duration::from_mins(1);
+/// Accepting that paused for want of descriptors goes on after so long.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The application: it knows neither what it runs on nor how it is encrypted.
 fn serve<M: Net, S>(
@@ -64,7 +66,16 @@ fn serve<M: Net, S>(
     config: Arc<ServerConfig>,
 ) -> Result<Listener, linux_event::Error> {
     Listener::tcp(event_loop, address)
-        .on_error(|_, _, error| eprintln!("{error}"))
+        .on_error(|event_loop, listener, error| {
+            eprintln!("{error}");
+            // It pauses for want of descriptors; streams that end give some back.
+            if let ListenError::Exhausted(_) = error {
+                event_loop.after(PAUSE, move |event_loop| {
+                    let _ = listener.resume(event_loop); // if it is still there
+                })?;
+            }
+            Ok::<(), BoxError>(())
+        })
         .start(move |event_loop, _, socket| {
             let tls = Tls::server(Arc::clone(&config))?;
             Stream::over(event_loop, socket)

@@ -63,7 +63,8 @@ pub trait SocketCalls {
     fn recv(&mut self, socket: &Self::Socket, buffer: &mut [u8]) -> Result<usize, Errno>;
     /// Never SIGPIPE (M-4).
     fn send(&mut self, socket: &Self::Socket, bytes: &[u8]) -> Result<usize, Errno>;
-    /// One packet; without an address to the socket's peer. Never SIGPIPE (M-4).
+    /// One packet, or bytes; without an address to the socket's peer. EAGAIN where there is no room, whatever mode the socket is
+    /// in. Never SIGPIPE (M-4).
     fn send_to(
         &mut self,
         socket: &Self::Socket,

@@ -123,11 +123,16 @@ impl<M: Net, S> Loop<M, S> {
                     entry.state.end(&mut self.net.spares);
                     Ok(())
                 }
-                Step::Failed(error) => self.call_stream(
-                    id,
-                    |handlers| &mut handlers.error,
-                    |callback, this, stream| callback(this, stream, error),
-                ),
+                Step::Failed(error) => {
+                    if matches!(error, StreamError::Transport(_)) {
+                        self.send_last_words(id);
+                    }
+                    self.call_stream(
+                        id,
+                        |handlers| &mut handlers.error,
+                        |callback, this, stream| callback(this, stream, error),
+                    )
+                }
                 Step::Closed => return self.close_stream(id),
                 Step::Detached => {
                     is_detaching = true;
@@ -146,6 +151,20 @@ impl<M: Net, S> Loop<M, S> {
         M::update_stream(self, id);
         self.settle_stream(id, is_detaching);
         told
+    }
+
+    /// Sends what a transport says before it gives up, as an alert: by hand, and as far as there is room now.
+    #[cold]
+    fn send_last_words(&mut self, id: Id) {
+        if let Some(entry) = self.net.streams.get_mut(id)
+            && let words @ [_, ..] = entry.state.last_words()
+        {
+            // The one send that never waits, whatever mode the socket is in.
+            let send = |calls: &mut M::Calls, socket: &M::Socket| {
+                let _ = calls.send_to(socket, words, None);
+            };
+            self.model.with_socket(&entry.io, send);
+        }
     }
 
     /// Sees to the timer, and to what is left to tell. Who waits for its socket waits for what is under way to settle.

@@ -534,6 +534,15 @@ impl State {
         }
     }
 
+    /// What was to be sent next, of a stream that has just failed; nothing while an operation sends.
+    pub(crate) fn last_words(&self) -> &[u8] {
+        if self.unsent.is_some() {
+            &[]
+        } else {
+            self.output.front()
+        }
+    }
+
     /// So many bytes of the [`front`](Self::front) were sent.
     pub(crate) fn sent(&mut self, bytes: usize, now: Instant, spares: &mut Spares) {
         self.output.advance(bytes, spares);

@@ -14,7 +14,8 @@ use crate::error::BoxError;
 /// A layer between a stream and its socket: see [`StreamBuilder::transport`](super::StreamBuilder::transport).
 ///
 /// What a method appends to `wire` is sent, in order. An error ends the stream, with
-/// [`StreamError::Transport`](super::StreamError::Transport).
+/// [`StreamError::Transport`](super::StreamError::Transport), after what is on the wire by then, as far as the kernel takes it at
+/// once: an alert reaches the other side.
 ///
 /// One that hides text from who looks over a shoulder (`examples/tls_echo` has one for TLS, by rustls):
 ///
