@@ -46,6 +46,8 @@ pub enum Tag {
     Control = 7,
     /// A descriptor that a proactor has adopted.
     File = 8,
+    /// What comes before a closing in a chain, and tells whether that began.
+    Gate = 9,
 }
 
 /// Names one occupant of one slot of one table.

@@ -16,7 +16,8 @@ use std::time::Duration;
 use buf::VecBuf;
 use linux_event_core::errno::Errno;
 use linux_event_core::error::Error;
-use linux_event_core::proactor::{Event, Proactor, Uring};
+use linux_event_core::handle::{File as Adopted, Op};
+use linux_event_core::proactor::{Event, Proactor, Uring, op};
 use linux_event_core::sys::{Fd, Linux};
 
 /// Attributes of the one file, or of the directory that it is in: `struct fuse_attr`.
@@ -103,7 +104,30 @@ fn mount(directory: &Path) -> Option<File> {
     (mounted == 0).then_some(device)
 }
 
-fn close_once(errno: Errno) {
+/// How a program has a file closed.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Alone,
+    /// As above, and it is asked to be cancelled.
+    Cancelled,
+    Last,
+    First,
+    Between,
+}
+
+/// Starts it; its operation's data is 7.
+fn start(proactor: &mut Proactor<VecBuf, u32, 8, 8>, file: Adopted, way: Way) -> Op {
+    let close = (op::close(file).into(), 7);
+    let nop = |data| (op::nop().hard_link().into(), data);
+    match way {
+        Way::Alone | Way::Cancelled => proactor.close(file, 7).unwrap(),
+        Way::Last => proactor.submit_chain([nop(1), close]).unwrap()[1],
+        Way::First => proactor.submit_chain([close, nop(1)]).unwrap()[0],
+        Way::Between => proactor.submit_chain([nop(1), close, nop(2)]).unwrap()[1],
+    }
+}
+
+fn close_once(errno: Errno, way: Way) {
     let ring: Uring<VecBuf> = match Uring::new() {
         Ok(ring) => ring,
         Err(Error::NoRing { .. }) => return,
@@ -111,7 +135,7 @@ fn close_once(errno: Errno) {
     };
     let mut proactor: Proactor<VecBuf, u32, 8, 8> = Proactor::new(ring).unwrap();
     let directory = std::env::temp_dir().join(format!(
-        "linux-event-fuse-{}-{}",
+        "linux-event-fuse-{}-{}-{way:?}",
         std::process::id(),
         errno.raw()
     ));
@@ -128,7 +152,11 @@ fn close_once(errno: Errno) {
     let file = proactor
         .adopt(unsafe { Fd::from_raw(Linux, file.into_raw_fd()) })
         .unwrap();
-    proactor.close(file, 7).unwrap();
+    let op = start(&mut proactor, file, way);
+    if matches!(way, Way::Cancelled) {
+        proactor.flush().unwrap();
+        assert!(proactor.cancel(op));
+    }
     let mut result = None;
     while result.is_none() {
         proactor.wait(Some(Duration::from_secs(5))).unwrap();
@@ -136,7 +164,9 @@ fn close_once(errno: Errno) {
             let Event::Completion(completion) = event else {
                 continue;
             };
-            result = Some(completion.outcome());
+            if completion.data == 7 {
+                result = Some(completion.outcome());
+            }
         }
     }
     let victim = server.join().unwrap().expect("the file was closed");
@@ -164,7 +194,15 @@ fn p15_what_a_file_system_says_of_a_close_is_no_reason_to_close_again() {
         Errno::EIO,
         Errno::ECANCELED,
     ] {
-        println!("{errno:?}");
-        close_once(errno);
+        for way in [
+            Way::Alone,
+            Way::Cancelled,
+            Way::Last,
+            Way::First,
+            Way::Between,
+        ] {
+            println!("{errno:?} {way:?}");
+            close_once(errno, way);
+        }
     }
 }

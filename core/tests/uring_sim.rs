@@ -17,8 +17,9 @@ use buf::{VecBuf, vouched};
 use linux_event_core::errno::Errno;
 use linux_event_core::error::Error;
 use linux_event_core::handle::{Handle, Tag};
-use linux_event_core::proactor::{Backend, Carried, Popped, Request, Target, Uring, op};
+use linux_event_core::proactor::{Backend, Carried, Link, Popped, Request, Target, Uring, op};
 use linux_event_core::reactor::Backend as _;
+use linux_event_core::sys::Kernel as _;
 use linux_event_core::wakeup::Wakeup;
 use ring_driver::drive;
 use ring_kernel::{Manners, Sim};
@@ -90,6 +91,17 @@ fn p12_an_old_kernel_with_no_flags_but_the_oldest() {
         flags: Some(1 << 3 | 1 << 4),
         ..Manners::default()
     });
+}
+
+#[test]
+fn p15_a_kernel_whose_file_systems_say_that_a_close_was_cancelled() {
+    for breaks_backwards in [false, true] {
+        run(Manners {
+            closes_with_ecanceled: true,
+            breaks_backwards,
+            ..Manners::default()
+        });
+    }
 }
 
 #[test]
@@ -169,9 +181,9 @@ fn p10_what_a_short_submit_cuts_off_a_chain_does_not_run() {
                 op::nop().into()
             };
             request.link = match (index, hard) {
-                (3, _) => linux_event_core::proactor::Link::None,
-                (_, false) => linux_event_core::proactor::Link::Soft,
-                (_, true) => linux_event_core::proactor::Link::Hard,
+                (3, _) => Link::None,
+                (_, false) => Link::Soft,
+                (_, true) => Link::Hard,
             };
             ring.push(token(index), request, vouched()).unwrap();
         }
@@ -184,6 +196,66 @@ fn p10_what_a_short_submit_cuts_off_a_chain_does_not_run() {
         assert_eq!(results(&mut ring), (expected, 1), "hard: {hard}");
         assert_eq!(Arc::strong_count(&alive), 1, "P-6");
         assert_eq!(end(ring, sim), 0);
+    }
+}
+
+/// A chain of three, of which `closing` closes and another one fails or not: told of once, and its descriptor is closed once:
+/// the kernel sees to that.
+fn close_in_chain(manners: Manners, closing: u32, breaks: bool) {
+    const FAILS: u8 = 65;
+    const CANCELLED: i32 = -Errno::ECANCELED.raw();
+    let whole = [0, 0, if breaks { FAILS } else { PROMPT }];
+    let (mut ring, sim) = scripted(manners, &whole, PROMPT);
+    let open = sim.leftovers().0;
+    ring.make_room(4).unwrap();
+    for index in 0..3 {
+        let link = if index == 2 { Link::None } else { Link::Soft };
+        if index == closing {
+            let fd = sim.eventfd().unwrap();
+            ring.push_close(token(index), fd, link).unwrap();
+        } else {
+            let mut request: Request<VecBuf> = op::nop().into();
+            request.link = link;
+            ring.push(token(index), request, vouched()).unwrap();
+        }
+    }
+    ring.wait(None, None).unwrap();
+    let (mut told, _) = results(&mut ring);
+    told.sort_unstable();
+    let says = if manners.closes_with_ecanceled {
+        CANCELLED
+    } else {
+        0
+    };
+    let expected: Vec<_> = (0..3)
+        .map(|index| match index {
+            0 if breaks => (0, -Errno::EIO.raw()),
+            _ if breaks => (index, CANCELLED),
+            _ if index == closing => (index, says),
+            _ => (index, 0),
+        })
+        .collect();
+    assert_eq!(told, expected, "{manners:?}");
+    assert_eq!(sim.leftovers().0, open, "closed: {manners:?}");
+    assert_eq!(ring.in_flight(), 0);
+    assert_eq!(end(ring, sim), 0);
+}
+
+#[test]
+fn p15_a_close_in_a_chain_closes_once_whatever_it_says() {
+    for closes_with_ecanceled in [false, true] {
+        for breaks_backwards in [false, true] {
+            let manners = Manners {
+                closes_with_ecanceled,
+                breaks_backwards,
+                ..Manners::default()
+            };
+            close_in_chain(manners, 1, true);
+            close_in_chain(manners, 2, true);
+            for closing in 0..3 {
+                close_in_chain(manners, closing, false);
+            }
+        }
     }
 }
 

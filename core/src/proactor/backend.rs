@@ -227,7 +227,7 @@ pub trait Backend: reactor::Backend {
     ) -> Result<(), (Error, Self::Fd)>;
 
     /// Sees to it that the next `entries` submissions are queued side by side, and go to the kernel in one call (P-10).
-    /// A linked timeout takes an entry of its own.
+    /// A linked timeout takes an entry of its own, and so does what a closing in a chain may need beside itself.
     ///
     /// # Errors
     /// [`Error::Full`] if that is more than there can ever be; [`Error::Os`] if flushing fails.

@@ -579,6 +579,7 @@ where
             if request.code == Code::Close
                 && let Place::File(file) = request.target.0
             {
+                entries += 1;
                 let mut after = members.iter().skip(index + 1);
                 if !self.is_idle(file) || after.any(|(after, _)| after.names(file)) {
                     return Err(Error::Busy);

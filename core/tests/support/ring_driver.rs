@@ -358,7 +358,12 @@ impl Driver<'_> {
         let token = self.token();
         let Ok(fd) = self.sim.eventfd() else { return };
         let number = fd.as_raw_fd();
-        match self.ring.push_close(token, fd, Link::None) {
+        let link = match self.byte() % 8 {
+            0 => Link::Soft,
+            1 => Link::Hard,
+            _ => Link::None,
+        };
+        match self.ring.push_close(token, fd, link) {
             Ok(()) => assert!(self.flying.insert(token.raw(), 0).is_none()),
             Err((_, fd)) => assert_eq!(fd.as_raw_fd(), number, "P-6"),
         }

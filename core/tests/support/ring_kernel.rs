@@ -69,6 +69,10 @@ pub(crate) struct Manners {
     pub(crate) lies_at_setup: bool,
     /// Polls once only, and cancels by word only: before Linux 5.13.
     pub(crate) old: bool,
+    /// Says ECANCELED of each descriptor that it has closed, as the file system had it.
+    pub(crate) closes_with_ecanceled: bool,
+    /// Cancels the last member of a broken chain first, as Linux 6.0 to 6.2.
+    pub(crate) breaks_backwards: bool,
 }
 
 #[derive(Debug)]
@@ -107,8 +111,8 @@ struct State {
     now: u64,
     /// Words that a forged last completion was posted for.
     disowned: BTreeSet<u64>,
-    /// Words of operations that closed a descriptor.
-    closed: BTreeSet<u64>,
+    /// The rest of a broken chain, to be told of backwards.
+    broken: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -225,6 +229,9 @@ impl State {
             // A chain ends with what it was cut by: within a submission only.
             broken = self.execute(sqe, broken, manners);
         }
+        for word in std::mem::take(&mut self.broken) {
+            self.post(word, -Errno::ECANCELED.raw(), 0);
+        }
         if let Some(ring) = &self.ring {
             // SAFETY: as above.
             unsafe { word_at(ring.rings, SQ_HEAD) }.store(ring.sq_head, Ordering::Release);
@@ -239,7 +246,15 @@ impl State {
             return broken && linked; // INV-SIM-1
         }
         if broken {
-            self.post(sqe.user_data, -Errno::ECANCELED.raw(), 0);
+            self.broken.push(sqe.user_data);
+            if !linked {
+                if manners.breaks_backwards {
+                    self.broken.reverse();
+                }
+                for word in std::mem::take(&mut self.broken) {
+                    self.post(word, -Errno::ECANCELED.raw(), 0);
+                }
+            }
             return linked;
         }
         let now = self.decide();
@@ -259,7 +274,7 @@ impl State {
                 self.post_last(&sqe, -Errno::EIO.raw());
                 return linked && sqe.flags & HARD_LINK == 0;
             }
-            _ => self.finish(Pending { sqe, told: false }, manners.hostile),
+            _ => self.finish(Pending { sqe, told: false }, manners),
         }
         false
     }
@@ -302,7 +317,8 @@ impl State {
     }
 
     /// Performs an operation, or a step of it.
-    fn finish(&mut self, mut pending: Pending, hostile: bool) {
+    fn finish(&mut self, mut pending: Pending, manners: Manners) {
+        let hostile = manners.hostile;
         let sqe = pending.sqe;
         let amount = self.decide();
         let byte = self.decide();
@@ -379,14 +395,14 @@ impl State {
             }
             // CLOSE
             19 => {
-                self.closed.insert(sqe.user_data);
                 if sqe.file_index == 0 {
                     // As in `Kernel::close` below.
                     let told_twice = hostile && sqe.fd <= self.next_fd;
                     let was = self.open.remove(&sqe.fd);
                     assert!(was.is_some() || told_twice, "{} is not open", sqe.fd);
                 }
-                (0, 0)
+                let says_so = manners.closes_with_ecanceled && sqe.file_index == 0;
+                (if says_so { -Errno::ECANCELED.raw() } else { 0 }, 0)
             }
             6 => (1, 0),
             _ => (0, 0),
@@ -470,7 +486,7 @@ impl State {
     }
 
     /// Goes on with what is pending.
-    fn progress(&mut self, hostile: bool) {
+    fn progress(&mut self, manners: Manners) {
         for _ in 0..self.decide() % 4 {
             let choice = usize::from(self.decide());
             let Some(ring) = &mut self.ring else { return };
@@ -482,7 +498,7 @@ impl State {
             if pending.told {
                 self.post(pending.sqe.user_data, 0, CQE_F_NOTIF);
             } else {
-                self.finish(pending, hostile);
+                self.finish(pending, manners);
             }
         }
     }
@@ -548,11 +564,7 @@ impl State {
             self.disowned.insert(token);
         }
         let flags = if more { CQE_F_MORE } else { 0 } | word & CQE_F_NOTIF;
-        let errno = if self.closed.contains(&token) {
-            Errno::EIO.raw() // not one that says it is open still
-        } else {
-            1 + (word >> 8 & 0x7f) as i32
-        };
+        let errno = 1 + (word >> 8 & 0x7f) as i32;
         self.post(token, -errno, flags);
     }
 
@@ -816,7 +828,7 @@ unsafe impl Kernel for Sim {
         }
         if flags & ENTER_GETEVENTS != 0 {
             state.flush_overflow();
-            state.progress(hostile);
+            state.progress(self.manners);
         }
         if hostile {
             state.misbehave();

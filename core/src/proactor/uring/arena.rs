@@ -66,8 +66,12 @@ pub(super) const TRUNCATES: u8 = 2;
 pub(super) const TOLD: u8 = 4;
 /// A slot's `state`: a request to cancel it has to be made again.
 pub(super) const MISSED: u8 = 8;
-/// A slot's `state`, of one that closes: it is in a chain, or its end was asked for, so that it may never begin.
-pub(super) const MAY_NOT_BEGIN: u8 = 16;
+/// A slot's `state`, of one that closes in a chain: what comes before it has not been heard of (INV-SETTLE-2).
+pub(super) const GATED: u8 = 16;
+/// A slot's `state`, of one that closes: what comes before it was cancelled, so that it never began.
+pub(super) const NEVER_BEGAN: u8 = 32;
+/// A slot's `state`, of one that closes: it was heard of itself; `filled` is its result.
+pub(super) const HEARD: u8 = 64;
 
 /// An operation.
 #[derive(Debug)]

@@ -16,12 +16,13 @@ use core::time::Duration;
 use linux_raw_sys::general::{EPOLLERR, EPOLLIN};
 use linux_raw_sys::io_uring as linux;
 
-use super::{CONTROL_CANCEL_ALL, Due, Uring};
+use super::{Due, Lease, Uring};
 use crate::clock::Instant;
 use crate::errno::Errno;
 use crate::error::{Call, Error};
 use crate::handle::{Handle, Tag};
 use crate::pid::{self, ExitStatus};
+use crate::proactor::backend::Popped;
 use crate::proactor::buffer::IoBuf;
 use crate::reactor::backend::{self, Backend, Report, SIGNAL, TIMER, WAKEUP};
 use crate::signal::{SignalCounts, SignalSet};
@@ -45,8 +46,6 @@ pub(super) struct Internal<K: Kernel, P> {
     pub(super) embedding: OnceCell<Fd<K>>,
     /// The word of the process that was reported last.
     pub(super) last_process: u64,
-    /// The kernel can't cancel everything at once: before Linux 5.19.
-    pub(super) cancels_one_by_one: bool,
 }
 
 impl<K: Kernel, P> fmt::Debug for Internal<K, P> {
@@ -179,7 +178,7 @@ where
         user_data: u64,
         result: i32,
         flags: u32,
-    ) -> Option<Report> {
+    ) -> Option<Popped<Buf, Lease<K>>> {
         let cqe = Cqe {
             user_data,
             result,
@@ -190,9 +189,6 @@ where
             return None;
         };
         if handle.is(Tag::Control) {
-            if handle == CONTROL_CANCEL_ALL && cqe.result == -Errno::EINVAL.raw() {
-                self.internal.cancels_one_by_one = true;
-            }
             if cqe.result == -Errno::ENOENT.raw() {
                 let token = Handle::new(handle.index(), Tag::Operation, handle.generation());
                 self.cancel_not_found(token);
@@ -200,17 +196,20 @@ where
             return None;
         }
         if handle.is(Tag::Internal) {
-            return self.settle_poll(handle, cqe);
+            return self.settle_poll(handle, cqe).map(Popped::Ready);
+        }
+        if handle.is(Tag::Gate) {
+            return self.settle_gate(handle, cqe.result).map(Popped::Report);
         }
         if handle.is(Tag::Process) || handle.is(Tag::Watcher) {
             if cqe.result == -Errno::ECANCELED.raw() {
                 return None;
             }
             self.internal.last_process = cqe.user_data;
-            return Some(Report {
+            return Some(Popped::Ready(Report {
                 token: cqe.user_data,
                 events: u32::try_from(cqe.result).unwrap_or(EPOLLERR),
-            });
+            }));
         }
         self.ignored += 1;
         None

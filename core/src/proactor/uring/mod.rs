@@ -71,8 +71,6 @@ const CONTROL: u64 = u64::MAX;
 const CONTROL_CANCEL: Handle = Handle::new(0, Tag::Control, CONTROL);
 /// The word of a linked timeout.
 const CONTROL_TIMEOUT: Handle = Handle::new(1, Tag::Control, CONTROL);
-/// The word of a request to cancel everything.
-const CONTROL_CANCEL_ALL: Handle = Handle::new(2, Tag::Control, CONTROL);
 
 bitflags::bitflags! {
     /// What is to be seen to before the kernel is entered.
@@ -295,7 +293,6 @@ where
                 timer: None,
                 embedding: OnceCell::new(),
                 last_process: 0,
-                cancels_one_by_one: false,
             },
             registered: made.registered,
             rings: Some(made.rings),

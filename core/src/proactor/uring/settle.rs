@@ -1,7 +1,10 @@
 //! Reading completions: what came of an operation, and what it gives back.
 //!
 //! **Invariants.** INV-URING-3 of the [parent](super). *INV-SETTLE-1*: a buffer is rebuilt from its parts once: its slot is
-//! vacated, or marked as empty, by the same step.
+//! vacated, or marked as empty, by the same step. *INV-SETTLE-2*: a descriptor that was given away to be closed is closed here
+//! only if its closing never began, and no result of its own says so: the kernel takes the number away first, and what it
+//! answers then is what the file system said, ECANCELED too. Before a closing in a chain comes a nop, the *gate*, which
+//! fails for nothing but its chain; if that was cancelled, so was what follows it.
 //!
 //! **Why this shape.** An operation with one buffer or none is settled here in a few instructions; everything else is in a
 //! function of its own.
@@ -13,12 +16,14 @@ use core::ops::Deref;
 use linux_raw_sys::general;
 use linux_raw_sys::io_uring as linux;
 
-use super::arena::{ADDRESS_MAX, HAS_BUFFER, MAY_NOT_BEGIN, Side, Slot, TOLD, TRUNCATES, kind};
+use super::arena::{
+    ADDRESS_MAX, GATED, HAS_BUFFER, HEARD, NEVER_BEGAN, Side, Slot, TOLD, TRUNCATES, kind,
+};
 use super::buf_ring::Lease;
 use super::sqe::opcode;
 use super::{Held, Uring};
 use crate::errno::Errno;
-use crate::handle::Handle;
+use crate::handle::{Handle, Tag};
 use crate::pid::ExitStatus;
 use crate::proactor::backend::{Carried, Popped, Report, Stat};
 use crate::proactor::buffer::IoBuf;
@@ -53,7 +58,7 @@ where
             let cqe = self.ring.pop()?;
             let Some(slot) = self.arena.find(cqe.user_data) else {
                 match self.settle_internal(cqe.user_data, cqe.result, cqe.flags) {
-                    Some(report) => return Some(Popped::Ready(report)),
+                    Some(popped) => return Some(popped),
                     None => continue,
                 }
             };
@@ -125,6 +130,13 @@ where
         }
         let is_cut = slot.kind & kind::CUT != 0;
         let settled = slot.kind & !kind::CUT;
+        if settled == kind::CLOSE && slot.state & GATED != 0 {
+            if slot.state & HEARD == 0 {
+                slot.state |= HEARD;
+                slot.filled = cqe.result as u32 as usize;
+            }
+            return None; // with its gate: kernels post them in either order
+        }
         let mut result = if is_cut { CANCELLED } else { cqe.result };
         let carried = if more {
             self.carry_more(cqe, settled, is_cut)
@@ -198,7 +210,10 @@ where
         }
         self.release_use(settled, lent);
         match settled {
-            kind::CLOSE => self.settle_close(lent as i32, *result, state),
+            kind::CLOSE if is_cut || state & NEVER_BEGAN != 0 && *result == CANCELLED => {
+                // SAFETY: INV-SYS-2: `push_close` took it over, and the kernel has not closed it (INV-SETTLE-2).
+                unsafe { self.kernel.close(lent as i32) };
+            }
             kind::CLOSE_SLOT if *result >= 0 => self.files.emptied(lent),
             _ => {}
         }
@@ -286,13 +301,30 @@ where
         Carried::Vectors
     }
 
-    /// A descriptor is closed, whatever a file system said of it meanwhile: only an operation that never began has left it
-    /// open. What can't be told is leaked: the number may be somebody else's by now. (One of a ring is: EBADF.)
-    fn settle_close(&mut self, number: i32, result: i32, state: u8) {
-        if result == CANCELLED && state & MAY_NOT_BEGIN != 0 {
-            // SAFETY: INV-SYS-2: `push_close` took it over, and the kernel has not closed it.
-            unsafe { self.kernel.close(number) };
+    /// The gate of a closing is over: the closing began, or never will (INV-SETTLE-2). If it is over too, it settles now.
+    #[cold]
+    pub(super) fn settle_gate(
+        &mut self,
+        gate: Handle,
+        result: i32,
+    ) -> Option<Report<Buf, Lease<K>>> {
+        let word = Handle::new(gate.index(), Tag::Operation, gate.generation()).raw();
+        let slot = self.arena.find(word);
+        let gated =
+            slot.filter(|slot| slot.kind & !kind::CUT == kind::CLOSE && slot.state & GATED != 0);
+        let Some(slot) = gated else {
+            self.ignored += 1;
+            return None;
+        };
+        slot.state &= !GATED;
+        if result == CANCELLED {
+            slot.state |= NEVER_BEGAN;
         }
+        if slot.state & HEARD == 0 {
+            return None;
+        }
+        let result = slot.filled as i32;
+        self.settle_other(word, result, 0)
     }
 
     /// See [`Backend::address`](super::Backend::address).

@@ -4,8 +4,11 @@
 //! is in flight, the arena, the groups, the registered buffers. *INV-SHUTDOWN-2*: a forked child closes descriptors and
 //! touches nothing else (G-1).
 //!
-//! **Why this shape.** The kernel works on after a ring is closed: only completions tell that it has let go. Cancelling is
-//! asked for again after every round, because members of hard chains start when the one before them is over.
+//! **Why this shape.** The kernel works on after a ring is closed: only completions tell that it has let go. Each operation
+//! is asked for by its word, a queueful a call: that is one look-up each, where a request for everything would have the kernel
+//! begin its search anew for each that it finds. A kernel that puts work off (`IORING_SETUP_DEFER_TASKRUN`) does in one call
+//! as much of it as is waited for, and else about twenty pieces; so all that can come is waited for, for a short while. What
+//! settled nothing is asked for again: members of hard chains start when the one before them is over.
 
 use core::fmt::Debug;
 use core::mem;
@@ -13,10 +16,9 @@ use core::ops::Deref;
 use core::time::Duration;
 
 use linux_raw_sys::io_uring as linux;
-use linux_raw_sys::io_uring::io_uring_op as op;
 
-use super::arena::{HAS_BUFFER, MAY_NOT_BEGIN, Side, kind};
-use super::{CONTROL_CANCEL_ALL, Held, NO_FD, Uring, setup};
+use super::arena::{HAS_BUFFER, Side, kind};
+use super::{Held, Uring, setup};
 use crate::clock::duration_nanos;
 use crate::errno::Errno;
 use crate::proactor::backend::{Popped, Shutdown};
@@ -29,8 +31,10 @@ use crate::wakeup::Wakeup;
 
 /// How long dropping waits.
 const DROP_LIMIT: Duration = Duration::from_secs(1);
-/// How long a round waits before it asks again.
+/// How long a round waits after one that settled nothing and before everything is asked for again.
 const ROUND: Duration = Duration::from_millis(10);
+/// How long the first one waits, and each after one that settled something.
+const SHORT_ROUND: Duration = Duration::from_millis(1);
 
 impl<Buf, K, P> Uring<Buf, K, P>
 where
@@ -53,18 +57,26 @@ where
         }
         let end = self.kernel.monotonic() + limit;
         report.settled += self.drain();
-        if self.in_flight > 0 {
-            self.expect_cancelling();
-        }
+        // The first slot that was not asked for yet.
+        let mut next = 0;
+        let mut round = SHORT_ROUND;
         while self.in_flight > 0 && !self.is_lost() {
-            let requests = self.cancel_everything();
+            let before = next;
+            next = self.cancel_from(before);
+            let is_asked = next >= self.arena.capacity();
+            // More is asked for at once, if the kernel takes what is asked.
+            let is_asking = !is_asked && next > before;
             let now = self.kernel.monotonic();
-            let left = end.since(now).min(ROUND);
-            // The requests complete too, and at once: something else is waited for.
-            let waits = if left.is_zero() || self.ring.available() > 0 {
+            let left = end.since(now).min(round);
+            // The requests complete too. As many as are waited for, a kernel that puts work off does at once.
+            let requests = self.ring.queued();
+            let expected =
+                requests.saturating_add(if is_asking { requests } else { self.in_flight });
+            let is_slow = is_asking && round == ROUND;
+            let waits = if is_slow || left.is_zero() || self.ring.available() > 0 {
                 0
             } else {
-                requests + 1
+                expected.min(self.ring.cq_entries())
             };
             let timeout_ns = (waits > 0).then(|| duration_nanos(left));
             let entered = self.enter(
@@ -74,11 +86,16 @@ where
                 timeout_ns,
             );
             self.ring.take_batch();
-            report.settled += self.drain();
+            let settled = self.drain();
+            report.settled += settled;
             // A kernel that lets nobody in will tell nothing, however long it is asked.
             let is_barred = matches!(entered, Err(Errno::EPERM | Errno::EACCES | Errno::ENOSYS));
             if now >= end || is_barred {
                 break;
+            }
+            round = if settled > 0 { SHORT_ROUND } else { ROUND };
+            if settled == 0 && is_asked {
+                next = 0;
             }
         }
         if self.ring.queued() > 0 && self.capabilities.flags & linux::IORING_SETUP_SQPOLL != 0 {
@@ -111,42 +128,22 @@ where
         settled
     }
 
-    /// Marks what closes: the end of everything is asked for.
-    fn expect_cancelling(&mut self) {
-        for index in 0..self.arena.capacity() {
-            if let Some(slot) = self.arena.at(index)
-                && slot.kind & !kind::CUT == kind::CLOSE
+    /// Asks for the end of what is in flight, from slot `next` on, as far as the queue has room; returns the first slot that
+    /// was not asked for. What closes ends by itself, and might not tell whether it did (INV-SETTLE-2).
+    fn cancel_from(&mut self, mut next: u32) -> u32 {
+        while next < self.arena.capacity() && self.ring.has_room_left(1) {
+            if let Some(slot) = self.arena.at(next)
+                && slot.kind != kind::VACANT
+                && slot.kind & !kind::CUT != kind::CLOSE
             {
-                slot.state |= MAY_NOT_BEGIN;
-            }
-        }
-    }
-
-    /// Asks for the end of everything; returns with how many requests.
-    fn cancel_everything(&mut self) -> u32 {
-        let mut requests = 0;
-        if self.internal.cancels_one_by_one {
-            for index in 0..self.arena.capacity() {
-                let token = match self.arena.at(index) {
-                    Some(slot) if slot.kind != kind::VACANT => slot.token,
-                    _ => continue,
-                };
+                let token = slot.token;
                 if self.cancel_word(token).is_err() {
-                    break; // again in the next round
+                    break;
                 }
-                requests += 1;
             }
-        } else if self.ring.has_room(1) || self.make_room_now(1).is_ok() {
-            self.ring.push(Sqe {
-                opcode: op::IORING_OP_ASYNC_CANCEL as u8,
-                fd: NO_FD,
-                op_flags: linux::IORING_ASYNC_CANCEL_ANY | linux::IORING_ASYNC_CANCEL_ALL,
-                user_data: CONTROL_CANCEL_ALL.raw(),
-                ..Sqe::EMPTY
-            });
-            requests = 1;
+            next += 1;
         }
-        requests
+        next
     }
 
     /// Settles what the kernel never took: it is ours, every buffer of it. Returns how much that was.

@@ -14,7 +14,7 @@ use linux_raw_sys::io_uring as linux;
 use linux_raw_sys::io_uring::io_uring_op as op;
 
 use super::arena::{
-    ADDRESS_MAX, HAS_BUFFER, MAY_NOT_BEGIN, MISSED, Side, TOLD, TRUNCATES, UNIX_PATH_MAX, kind,
+    ADDRESS_MAX, GATED, HAS_BUFFER, MISSED, Side, TOLD, TRUNCATES, UNIX_PATH_MAX, kind,
 };
 use super::sqe::{TRANSFER_MAX, link_flag, message_flags, opcode, settling, truncates, write_name};
 use super::{Due, Uring, is_linked};
@@ -333,12 +333,14 @@ where
         if !self.is_owners() {
             return Err((Error::Forked, fd));
         }
-        if !self.ring.has_room(1)
-            && let Err(error) = self.make_room_now(1)
+        // Of a chain not even the first member begins if there is something wrong with another one.
+        let in_chain = is_linked(link) || self.ring.is_chain_open();
+        let entries = 1 + u32::from(in_chain);
+        if !self.ring.has_room(entries)
+            && let Err(error) = self.make_room_now(entries as usize)
         {
             return Err((error, fd));
         }
-        let in_chain = self.ring.is_chain_open();
         let Some(slot) = self.arena.vacant(token) else {
             return Err((self.arena.why_not(token), fd));
         };
@@ -346,13 +348,16 @@ where
         slot.token = token.raw();
         slot.kind = kind::CLOSE;
         slot.lent = number as u32;
-        // Of a chain not even the first member begins if there is something wrong with another one.
-        slot.state = if in_chain || is_linked(link) {
-            MAY_NOT_BEGIN
-        } else {
-            0
-        };
+        slot.state = if in_chain { GATED } else { 0 };
         self.in_flight += 1; // INV-URING-2
+        if in_chain {
+            self.ring.push(Sqe {
+                opcode: op::IORING_OP_NOP as u8,
+                flags: LINK,
+                user_data: Handle::new(token.index(), Tag::Gate, token.generation()).raw(),
+                ..Sqe::EMPTY
+            });
+        }
         self.ring.push(Sqe {
             opcode: op::IORING_OP_CLOSE as u8,
             flags: link_flag(link),
@@ -370,8 +375,13 @@ where
         }
         if let Some(slot) = self.arena.find(token.raw()) {
             slot.tries = 0;
+            // It ends by itself. Cancelled while it waits for a worker, it would say what a file system can say as well.
             if slot.kind & !kind::CUT == kind::CLOSE {
-                slot.state |= MAY_NOT_BEGIN;
+                return if self.is_owners() {
+                    Ok(())
+                } else {
+                    Err(Error::Forked)
+                };
             }
         }
         self.cancel_word(token.raw())

@@ -118,7 +118,8 @@ impl Operation {
 
     /// Whether a request to cancel it would come in time.
     fn can_cancel(&self) -> bool {
-        !self.is_stubborn && self.phase != Phase::Sent
+        // A descriptor that is being closed is closed (P-15): a ring is not asked not to.
+        !self.is_stubborn && self.phase != Phase::Sent && self.closes.is_none()
     }
 
     /// Whether it waits exclusively: of those who do, the kernel wakes one after the other.
