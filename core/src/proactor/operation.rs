@@ -1032,7 +1032,9 @@ pub mod op {
 
     /// Closes an adopted file (`close(2)`). Result: 0. Alone it is [`Proactor::close`](super::super::Proactor::close), which
     /// cancels what is in flight first (P-15); in a chain it comes when its turn has come, and nothing but earlier members of
-    /// the chain may be in flight on the file. A chain that breaks before it closes the file all the same.
+    /// the chain may be in flight on the file. A chain that breaks, or is cancelled, before it closes the file all the same, with
+    /// ECANCELED. One whose turn has come is not cancelled any more: its result is what the file system says (`close(2)`), and
+    /// whatever that is, the file is closed. In a chain it takes two entries of the queue.
     #[doc(alias = "IORING_OP_CLOSE")]
     pub fn close<Buf>(file: crate::handle::File) -> Close<Buf> {
         Close(Request::new(Code::Close, Target::from(file)))

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +73,56 @@ fn p6_hard_chains_end_too() {
         push(&mut ring, token(index, 1), read);
     }
     assert_eq!(ring.shut_down(Duration::from_secs(2)).settled, 3);
+}
+
+/// A ring with thousands of receives that wait, a few on each socket; the sockets, and how many there are.
+fn thousands(alive: &Arc<()>, entries: u32) -> (Ring, Vec<UnixStream>, u32) {
+    const SOCKETS: u32 = 50;
+    const EACH: u32 = 100;
+    let mut sockets = Vec::new();
+    let mut ring = with_options(Options {
+        entries,
+        ..Options::default()
+    });
+    ring.reserve((SOCKETS * EACH) as usize).unwrap();
+    for socket in 0..SOCKETS {
+        let (ours, peer) = UnixStream::pair().unwrap();
+        for nth in 0..EACH {
+            let buffer = VecBuf::counted(Vec::with_capacity(1), alive);
+            let receive = op::recv(on(borrowed(&ours)), buffer);
+            push(&mut ring, token(socket * EACH + nth, 1), receive);
+        }
+        sockets.extend([ours, peer]);
+    }
+    ring.flush().unwrap();
+    (ring, sockets, SOCKETS * EACH)
+}
+
+#[test]
+fn p6_thousands_of_operations_end_in_a_few_calls() {
+    const ENTRIES: u32 = 128;
+    let alive = Arc::new(());
+    let (mut ring, sockets, count) = thousands(&alive, ENTRIES);
+    let enters = ring.counters().enters;
+    let report = ring.shut_down(Duration::from_mins(1));
+    let mut expected = Shutdown::default();
+    expected.settled = count as usize;
+    assert_eq!(report, expected);
+    assert_eq!(Arc::strong_count(&alive), 1);
+    // A call for each queueful of requests, one for what it brings, and a few for what comes late.
+    let enters = ring.counters().enters - enters;
+    assert!(enters <= 2 * u64::from(count / ENTRIES) + 16, "{enters}");
+    drop(sockets);
+}
+
+#[test]
+fn p6_dropping_gives_thousands_of_buffers_back() {
+    let alive = Arc::new(());
+    let (ring, sockets, count) = thousands(&alive, Options::default().entries);
+    assert_eq!(Arc::strong_count(&alive), 1 + count as usize);
+    drop(ring);
+    assert_eq!(Arc::strong_count(&alive), 1);
+    drop(sockets);
 }
 
 #[test]
