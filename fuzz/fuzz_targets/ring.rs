@@ -21,6 +21,8 @@ fuzz_target!(|input: &[u8]| {
         flags: (choice & 96 == 96).then_some(1 << 3 | 1 << 4),
         features: None,
         old: choice & 128 != 0,
+        closes_with_ecanceled: choice & 10 == 10,
+        breaks_backwards: choice & 36 == 36,
     };
     ring_driver::drive(script, manners);
 });
