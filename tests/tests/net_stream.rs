@@ -384,6 +384,31 @@ linux_event_tests::net! {
         end::<W>(event_loop, stream, Some(peer));
     }
 
+    fn m3_who_takes_one_message_at_a_time_holds_no_more_than_a_read<W>() {
+        let mut event_loop = W::looping(Noted::default());
+        let (builder, peer) = noting::<W>(&mut event_loop);
+        let stream = builder
+            .on_message(Line::new(100), |event_loop, stream, _| {
+                event_loop.state.bytes += 1;
+                stream.pause(event_loop)
+            })
+            .start()
+            .expect("room");
+        // It has come before the stream's first turn, and the peer never rests.
+        let lines = b"a line\n".repeat(10_000);
+        let (mut sent, mut most) = (0, 0);
+        for count in 1..=100 {
+            while let Ok(count) = W::send(&mut event_loop, &peer, &lines[sent % 7..]) {
+                sent += count;
+            }
+            until::<W, _>(&mut event_loop, |event_loop| event_loop.state.bytes == count);
+            most = most.max(stream.kept(&event_loop));
+            stream.resume(&mut event_loop).expect("it is open");
+        }
+        assert!(most <= 256 * 1024, "{most} bytes are kept");
+        end::<W>(event_loop, stream, Some(peer));
+    }
+
     fn m3_stopping_in_a_message_loses_none<W>() {
         let mut event_loop = W::looping(Noted::default());
         let (builder, peer) = noting::<W>(&mut event_loop);

@@ -264,10 +264,11 @@ impl<B: LoopBackend> Net for Reactor<B> {
     }
 
     fn attend_stream<S>(event_loop: &mut Loop<Self, S>, id: Id) -> Result<(), BoxError> {
-        // Reads before it waits: who connects has mostly sent something by the time it is accepted. And before time is up: what
-        // has come may not have been in the turn's batch.
+        // Reads before it waits: who connects has mostly sent something by the time it is accepted; what is kept is told first. And
+        // before time is up: what has come may not have been in the turn's batch.
         let reads = |entry: &StreamEntry<Self, S>| {
-            (entry.io.watcher.is_none() || entry.is_overdue) && entry.state.wants_read()
+            let is_new = entry.io.watcher.is_none() && entry.state.kept() == 0;
+            (is_new || entry.is_overdue) && entry.state.wants_read()
         };
         if event_loop.net.streams.get(id).is_some_and(reads) {
             event_loop.read_stream(id)
