@@ -565,7 +565,12 @@ linux_event_tests::net! {
 
     fn m4_what_the_peer_said_before_it_went_is_told_before_that_nothing_can_be_sent<W>() {
         let mut event_loop = W::looping(Noted::default());
-        let (stream, peer) = counting::<W>(&mut event_loop);
+        let (builder, peer) = noting::<W>(&mut event_loop);
+        let stream = builder
+            .on_data(|event_loop, _, bytes| event_loop.state.bytes += bytes.len())
+            .on_eof(|event_loop, _| event_loop.state.told.push("eof".into()))
+            .start()
+            .expect("room");
         settle::<W, _>(&mut event_loop); // it reads by now
         let answer = pattern(100_000); // more than a read brings
         assert_eq!(W::send(&mut event_loop, &peer, &answer), Ok(answer.len()));

@@ -476,8 +476,10 @@ impl State {
         if self.read == ReadSide::Open {
             self.last_received = now;
             self.read = ReadSide::EofDue;
+            // A reset is told to whoever asks first, here to who sent; then there is an end to read, which is none.
+            self.cut = self.unsent.take().map(|unsent| unsent.error);
             if let Some(Err(error)) = self.transport.as_mut().map(|it| it.wire_ended()) {
-                self.cut = Some(StreamError::Transport(error));
+                self.cut.get_or_insert(StreamError::Transport(error));
             }
         }
     }
@@ -487,6 +489,7 @@ impl State {
         if self.read == ReadSide::Open && self.ending == Ending::Not {
             self.read = ReadSide::EofDue;
             self.cut = Some(error);
+            self.unsent = None;
         } else {
             self.failed(error);
         }
@@ -501,6 +504,9 @@ impl State {
 
     /// Sending has failed: told at once if nothing is read, else when a turn has brought nothing more (INV-STREAM-5).
     pub(crate) fn failed_to_send(&mut self, error: StreamError) {
+        if self.cut.is_some() {
+            return; // that is the one to tell
+        }
         if !self.wants_read() {
             self.failed(error);
         } else if self.unsent.is_none() {
@@ -527,7 +533,8 @@ impl State {
 
     /// What to send next.
     pub(crate) fn front(&self) -> &[u8] {
-        if self.is_dead() || self.failure.is_some() || self.unsent.is_some() {
+        let is_cut = self.cut.is_some() || self.unsent.is_some();
+        if self.is_dead() || self.failure.is_some() || is_cut {
             &[]
         } else {
             self.output.front()
