@@ -464,6 +464,32 @@ fn p6_a_shutdown_counts_what_the_kernel_holds_on_to() {
     assert_eq!((report.settled, report.leaked), (1, 1));
 }
 
+/// P-15: a close whose turn has come ends by itself, whoever asks for its end.
+#[test]
+fn p15_a_close_that_runs_is_not_cancelled() {
+    let mut event_loop = manual();
+    let (one, end) = pair::<OnFake, _>(&mut event_loop);
+    let ops = event_loop
+        .submit_chain([
+            event_loop.member(op::close(one), hear_as("close")),
+            event_loop.member(op::nop(), hear_as("nop")),
+        ])
+        .unwrap();
+    turn::<OnFake, _>(&mut event_loop);
+    assert!(event_loop.cancel(ops[0]));
+    turn::<OnFake, _>(&mut event_loop);
+    assert!(results::<OnFake>(&mut event_loop).is_empty());
+    let close = pending(&event_loop, Code::Close);
+    event_loop.fake_mut().release(close).unwrap();
+    run::<OnFake, _>(&mut event_loop);
+    assert_eq!(
+        results::<OnFake>(&mut event_loop),
+        [("close", Ok(0)), ("nop", Err(Errno::ECANCELED))]
+    );
+    assert!(OnFake::outside(&mut event_loop).is_at_end(end));
+    finish::<OnFake, _>(event_loop);
+}
+
 #[test]
 fn t1_operations_take_virtual_time_as_a_script_says() {
     let mut event_loop = Loop::fake_proactor_with(Heard::<OnFake>::new());
