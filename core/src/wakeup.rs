@@ -5,7 +5,8 @@
 //!
 //! **Invariants.** *INV-WAKE-1*: whoever raises the count from zero writes, after raising it; the loop takes the
 //! count after it saw the write. So a count above zero is either about to be seen or has a write under way: no wake
-//! is lost. *INV-WAKE-2*: the eventfd stays open for as long as the `Wakeup` lives, whatever becomes of the loop.
+//! is lost. *INV-WAKE-2*: the eventfd stays open for as long as the `Wakeup` lives, whatever becomes of the loop. *INV-WAKE-3*: a
+//! forked child neither writes to it nor reads it: who watches it is the parent (G-1).
 //!
 //! **Why this shape.** The eventfd is watched edge-triggered and never read: each write is an edge, and one system
 //! call a wake is saved. Its 64-bit counter takes 5 centuries to fill at a write a nanosecond.
@@ -103,7 +104,7 @@ impl<K: Kernel> Wakeup<K> {
     /// The eventfd, opened if it was not. What was counted before makes it readable.
     ///
     /// # Errors
-    /// EMFILE, ENFILE, ENOMEM.
+    /// EMFILE, ENFILE, ENOMEM; ECHILD in a forked child, if the parent has opened it: that one needs a wakeup of its own.
     pub fn open(&self) -> Result<BorrowedFd<'_>, Errno> {
         let eventfd = self.eventfd.get_or_open(Kernel::eventfd)?;
         if self.pending() > 0 {

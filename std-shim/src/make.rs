@@ -56,8 +56,8 @@ impl<S> Loop<Reactor<Epoll>, S> {
         Ok(Self::over(Reactor::new(epoll), state))
     }
 
-    /// Readies the loop to sit inside another, which waits until its descriptor is readable and then calls
-    /// [`run_once`](Self::run_once) with a timeout of zero, and this again (G-2).
+    /// Readies the loop to sit inside another, which waits until its descriptor (`as_fd`, which stays the same) is readable and
+    /// then calls [`run_once`](Self::run_once) with a timeout of zero, and this again (G-2).
     ///
     /// # Errors
     /// [`Forked`](linux_event_core::error::Error::Forked), or what the kernel says.

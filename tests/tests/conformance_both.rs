@@ -246,3 +246,43 @@ fn g2_a_loop_inside_another_makes_it_wait_for_its_deadline() {
         finish::<OnEpoll, _>(outer);
     });
 }
+
+/// Its interest list is another one by then, in an epoll instance that the outer loop was never told of.
+#[test]
+fn g2_r5_a_loop_inside_another_is_heard_after_a_duplicate_outlived_what_it_watched() {
+    run_in::<OnEpoll>(|| {
+        let mut inner = Loop::reactor_with(Log::new()).unwrap();
+        inner.after(LONG, |_| ()).unwrap(); // it stays live
+        let (orphaned, other_end) = OnEpoll::of(&mut inner).pipe();
+        let watcher = inner
+            .watch(&orphaned)
+            .on_read(|_, _, _| ())
+            .start()
+            .unwrap();
+        let mut outer = embed(inner);
+        OnEpoll::of(&mut outer.state).dup(orphaned);
+        OnEpoll::of(&mut outer.state).close(orphaned);
+        outer.state.cancel(watcher);
+        OnEpoll::of(&mut outer.state).put(other_end, b"x");
+        outer.run_once(Some(LONG)).unwrap(); // it is told of what nobody watches, and is rid of it
+        assert_eq!(outer.state.stats().rebuilds, 1);
+        let turns = outer.state.stats().turns;
+        outer.run_once(Some(Duration::ZERO)).unwrap();
+        assert_eq!(outer.state.stats().turns, turns, "nothing more is heard");
+
+        let (reader, writer) = OnEpoll::of(&mut outer.state).pipe();
+        outer
+            .state
+            .watch(&reader)
+            .on_read(|l: &mut LoopOf<OnEpoll, Log>, watcher, _| {
+                l.state.push("read");
+                l.cancel(watcher);
+            })
+            .start()
+            .unwrap();
+        outer.state.prepare().unwrap();
+        OnEpoll::of(&mut outer.state).put(writer, b"x");
+        outer.run_once(Some(LONG)).unwrap();
+        assert_eq!(outer.state.state, ["read"]);
+    });
+}

@@ -5,6 +5,11 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use linux_event::core::proactor::Uring;
+use linux_event::core::reactor::{Epoll, Event, Reactor};
+use linux_event::core::sys::uapi::EpollEvent;
+use linux_event::core::sys::{Kernel, Linux};
+use linux_event::core::wakeup::Wakeup;
 use linux_event::{ExitStatus, Interest, Loop, LoopError, Signal};
 use linux_event_tests::libc_calls::in_forked_child;
 use linux_event_tests::{LONG, Log, MILLI, Machine, OnEpoll, World, finish, note, run_in, turn};
@@ -126,6 +131,29 @@ fn g1_the_signal_mask_of_a_child_is_not_changed_by_dropping_its_copy() {
         assert!(event_loop.cancel(signal));
         finish::<OnEpoll, _>(event_loop);
     });
+}
+
+#[test]
+fn g1_a_child_does_not_wake_its_parent_nor_take_its_wakeup() {
+    static WAKEUP: Wakeup = Wakeup::new();
+    let mut epoll = Epoll::new().unwrap();
+    epoll.attach(&WAKEUP).unwrap();
+    let mut reactor: Reactor<(), 4, 4> = Reactor::new(epoll);
+    let status = in_forked_child(|| {
+        WAKEUP.wake();
+        WAKEUP.nudge();
+        let refused = Epoll::new().unwrap().attach(&WAKEUP);
+        assert_eq!(refused.unwrap_err(), LoopError::Forked);
+        if let Ok(mut ring) = Uring::<&'static mut [u8]>::new() {
+            assert_eq!(ring.attach(&WAKEUP).unwrap_err(), LoopError::Forked);
+        }
+    });
+    assert_eq!(status, DONE);
+    let pending = Linux.epoll_wait(reactor.backend().as_fd(), &mut [EpollEvent::EMPTY; 4], 0);
+    assert_eq!(pending, Ok(0), "nobody woke it");
+    WAKEUP.wake();
+    reactor.wait(None).unwrap();
+    assert_eq!(reactor.next(), Some(Event::Wakeup { count: 1 }));
 }
 
 /// So that the others can be believed.

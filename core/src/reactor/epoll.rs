@@ -5,7 +5,9 @@
 //!
 //! **Invariants.** *INV-EPOLL-1*: `timer_set` is what the timerfd will expire at, `Instant::MAX` if it will not; it is
 //! cleared once the expiry was seen. *INV-EPOLL-2*: a caller's number never changes or ends a registration of the backend's own: a descriptor of the
-//! caller's may be closed, and its number be that of the timerfd by now.
+//! caller's may be closed, and its number be that of the timerfd by now. *INV-EPOLL-3*: in a forked child nothing is
+//! registered, changed or removed: it would be the parent's (G-1). *INV-EPOLL-4*: the descriptor that was given out stays what it
+//! is: it is an instance that holds the one in use.
 //!
 //! **Why this shape.** How to wait: `epoll_wait` for none and for zero timeouts; `epoll_pwait2` (Linux 5.11) for short
 //! ones; beyond 50 ms an absolute timerfd, set when the deadline changes. `epoll_pwait2` is late by a thousandth of
@@ -14,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+use core::cell::OnceCell;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ops::Deref;
@@ -63,6 +66,8 @@ where
     wakeup: Option<P>,
     /// The eventfd of `wakeup`, or −1: INV-EPOLL-2.
     wakeup_fd: RawFd,
+    /// What an outer loop watches, once somebody asked for it: INV-EPOLL-4. `None` if it could not be made.
+    outside: OnceCell<Option<Fd<K>>>,
     stays_on_its_thread: PhantomData<*const ()>,
     events: [EpollEvent; BATCH],
 }
@@ -98,6 +103,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
             signals: SignalSource::NONE,
             wakeup: None,
             wakeup_fd: -1,
+            outside: OnceCell::new(),
             stays_on_its_thread: PhantomData,
             events: [EpollEvent::EMPTY; BATCH],
         })
@@ -106,7 +112,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
     /// Lets `wakeup` end this loop's waits. The one attached before, if any, no longer does.
     ///
     /// # Errors
-    /// If the eventfd can't be opened or watched; [`Error::Forked`].
+    /// If the eventfd can't be opened or watched; [`Error::Forked`], also for a wakeup that this process's parent has opened.
     pub fn attach(&mut self, wakeup: P) -> Result<(), Error> {
         if !self.is_owner() {
             return Err(Error::Forked);
@@ -118,7 +124,10 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
         }
         let eventfd = wakeup
             .open()
-            .map_err(|errno| Error::from_call(Call::Eventfd, errno))?
+            .map_err(|errno| match errno {
+                Errno::ECHILD => Error::Forked, // it is the parent's
+                errno => Error::from_call(Call::Eventfd, errno),
+            })?
             .as_raw_fd();
         self.control(linux::EPOLL_CTL_ADD, eventfd, INTERNAL_WAKEUP)
             .map_err(|errno| Error::from_call(Call::EpollCtl, errno))?;
@@ -132,14 +141,37 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
         self.wakeup.as_ref()
     }
 
-    /// The epoll descriptor, which is readable when a wait would find something (G-2). It changes when the interest
-    /// list has to be rebuilt: see [`Stats::rebuilds`](super::Stats::rebuilds).
+    /// A descriptor that is readable when a wait would find something: for another loop to watch (G-2). It stays the same as
+    /// long as this lives; the first call makes it, and without a descriptor to be had (EMFILE) it is that of the epoll instance
+    /// itself, which changes with [`Stats::rebuilds`](super::Stats::rebuilds).
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.instance.borrow()
+        let outside = self.outside.get_or_init(|| {
+            if !self.is_owner() {
+                return None; // INV-EPOLL-3
+            }
+            let outside = self.kernel.epoll_create().ok()?;
+            self.put_inside(&outside, &self.instance).ok()?;
+            Some(outside)
+        });
+        outside.as_ref().unwrap_or(&self.instance).borrow()
+    }
+
+    /// Has what is given out be readable whenever `instance` is.
+    fn put_inside(&self, outside: &Fd<K>, instance: &Fd<K>) -> Result<(), Errno> {
+        let event = EpollEvent::new(linux::EPOLLIN, 0);
+        self.kernel.epoll_ctl(
+            outside.borrow(),
+            linux::EPOLL_CTL_ADD,
+            instance.as_raw_fd(),
+            event,
+        )
     }
 
     #[inline]
     fn control(&self, operation: u32, fd: RawFd, event: EpollEvent) -> Result<(), Errno> {
+        if !self.is_owner() {
+            return Err(Errno::EBADF); // INV-EPOLL-3
+        }
         self.kernel
             .epoll_ctl(self.instance.borrow(), operation, fd, event)
     }
@@ -159,6 +191,9 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
     fn set_timer(&mut self, deadline: Instant) -> Result<(), Error> {
         if self.timer_set == deadline {
             return Ok(());
+        }
+        if !self.is_owner() {
+            return Err(Error::Forked); // INV-EPOLL-3
         }
         if self.timer.is_none() {
             let timer = self
@@ -320,6 +355,9 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Backend for Epoll<K, P> {
 
     #[cold]
     fn rebuild(&mut self) -> Result<(), Error> {
+        if !self.is_owner() {
+            return Err(Error::Forked); // INV-EPOLL-3
+        }
         let fresh = self
             .kernel
             .epoll_create()
@@ -336,6 +374,17 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Backend for Epoll<K, P> {
                     .epoll_ctl(fresh.borrow(), linux::EPOLL_CTL_ADD, fd, event)
                     .map_err(|errno| Error::from_call(Call::EpollCtl, errno))?;
             }
+        }
+        if let Some(Some(outside)) = self.outside.get() {
+            self.put_inside(outside, &fresh)
+                .map_err(|errno| Error::from_call(Call::EpollCtl, errno))?;
+            // Closing it is not enough: a forked child has a duplicate.
+            let _ = self.kernel.epoll_ctl(
+                outside.borrow(),
+                linux::EPOLL_CTL_DEL,
+                self.instance.as_raw_fd(),
+                EpollEvent::EMPTY,
+            );
         }
         self.instance = fresh;
         Ok(())
@@ -393,6 +442,9 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Backend for Epoll<K, P> {
     }
 
     fn set_signals(&mut self, set: SignalSet) -> Result<(), Error> {
+        if !self.is_owner() {
+            return Err(Error::Forked); // INV-EPOLL-3
+        }
         let (kernel, epoll) = (&self.kernel, self.instance.borrow());
         self.signals.set(kernel, set, |signalfd| {
             kernel
@@ -402,6 +454,9 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Backend for Epoll<K, P> {
     }
 
     fn take_signals(&mut self, counts: &mut SignalCounts) -> Result<(), Error> {
+        if !self.is_owner() {
+            return Err(Error::Forked); // INV-EPOLL-3
+        }
         self.signals.take(&self.kernel, counts)
     }
 

@@ -12,7 +12,7 @@
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
-use core::sync::atomic::{AtomicI32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use super::{Kernel, Linux};
 use crate::errno::Errno;
@@ -180,10 +180,13 @@ impl<K: Kernel> fmt::Debug for Fd<K> {
     }
 }
 
-/// A place for a descriptor that is opened once and then shared: closed when the place is dropped.
+/// A place for a descriptor that is opened once and then shared: closed when the place is dropped. In a forked child it is the
+/// parent's, and not to be had (G-1).
 pub(crate) struct FdOnce<K: Kernel> {
     /// −1 until opened.
     raw: AtomicI32,
+    /// Which process opens it; set before `raw` is.
+    epoch: AtomicU64,
     kernel: K,
 }
 
@@ -191,6 +194,7 @@ impl<K: Kernel> FdOnce<K> {
     pub(crate) const fn new(kernel: K) -> Self {
         Self {
             raw: AtomicI32::new(-1),
+            epoch: AtomicU64::new(0),
             kernel,
         }
     }
@@ -201,21 +205,31 @@ impl<K: Kernel> FdOnce<K> {
         &self.kernel
     }
 
-    /// The descriptor, if it was opened.
+    /// The descriptor, if this process has opened it.
     #[inline(always)]
     pub(crate) fn get(&self) -> Option<BorrowedFd<'_>> {
         let raw = self.raw.load(Ordering::SeqCst);
+        if raw < 0 || !self.kernel.is_process(self.epoch.load(Ordering::Relaxed)) {
+            return None;
+        }
         // SAFETY: INV-SYS-2: once set, the number is owned by `self` and closed by its drop only.
-        (raw >= 0).then(|| unsafe { BorrowedFd::borrow_raw(raw) })
+        Some(unsafe { BorrowedFd::borrow_raw(raw) })
     }
 
-    /// The descriptor, which `open` opens if nobody did before.
+    /// The descriptor, which `open` opens if nobody did before. ECHILD if a parent of this process has.
     pub(crate) fn get_or_open(
         &self,
         open: impl FnOnce(&K) -> Result<Fd<K>, Errno>,
     ) -> Result<BorrowedFd<'_>, Errno> {
         if let Some(fd) = self.get() {
             return Ok(fd);
+        }
+        let epoch = self.kernel.process_epoch();
+        let opener = self
+            .epoch
+            .compare_exchange(0, epoch, Ordering::Relaxed, Ordering::Relaxed);
+        if opener.is_err_and(|first| first != epoch) {
+            return Err(Errno::ECHILD);
         }
         let fresh = open(&self.kernel)?;
         // Whoever comes second closes what it opened by dropping it.

@@ -63,14 +63,18 @@ where
     /// Lets `wakeup` end this loop's waits. The one attached before, if any, no longer does.
     ///
     /// # Errors
-    /// If the eventfd can't be opened; [`Error::Forked`]; what the kernel says if another was attached before.
+    /// If the eventfd can't be opened; [`Error::Forked`], also for a wakeup that this process's parent has opened;
+    /// what the kernel says if another was attached before.
     pub fn attach(&mut self, wakeup: P) -> Result<(), Error> {
         if !self.is_owner() {
             return Err(Error::Forked);
         }
         let fd = wakeup
             .open()
-            .map_err(|errno| Error::from_call(Call::Eventfd, errno))?
+            .map_err(|errno| match errno {
+                Errno::ECHILD => Error::Forked, // it is the parent's
+                errno => Error::from_call(Call::Eventfd, errno),
+            })?
             .as_raw_fd();
         if self.internal.wakeup.is_some() {
             // The old poll must not be queued when its number is no longer ours: INV-INTERNAL-1.
