@@ -105,7 +105,7 @@
 //! | what an operation owns while it is under way | 896, of which a plain one touches 48 |
 //! | a submission | 64 |
 //! | a completion | 16 |
-//! | the reactor itself | 3568, 3072 of them the batch |
+//! | the reactor itself | 3584, 3072 of them the batch |
 //! | the proactor itself | 2640 |
 //!
 //! ```
@@ -123,7 +123,7 @@
 //! assert_eq!(tables::<1, 2>() - tables::<1, 1>(), 64);
 //! assert_eq!(of_proactor::<3>() - of_proactor::<1>(), 2 * 160);
 //! assert_eq!(size_of::<OperationMemory<1>>(), 896);
-//! assert!(Reactor::<u32, 1, 1>::footprint().engine <= 3568);
+//! assert!(Reactor::<u32, 1, 1>::footprint().engine <= 3584);
 //! assert!(BATCH * size_of::<EpollEvent>() <= 4096);
 //! type Buf = &'static mut [u8];
 //! let footprint = Proactor::<Buf, u32, 64, 64>::footprint(&Options::DEFAULT);
