@@ -22,7 +22,7 @@ use crate::errno::Errno;
 use crate::error::{Call, Error};
 use crate::handle::{Handle, Tag};
 use crate::pid::{self, ExitStatus};
-use crate::proactor::backend::Popped;
+use crate::proactor::backend as proactor;
 use crate::proactor::buffer::IoBuf;
 use crate::reactor::backend::{self, Backend, Report, SIGNAL, TIMER, WAKEUP};
 use crate::signal::{SignalCounts, SignalSet};
@@ -30,6 +30,13 @@ use crate::signalfd::SignalSource;
 use crate::sys::ring::{Cqe, Sqe};
 use crate::sys::{AsRawFd, BorrowedFd, Fd, Kernel, RawFd};
 use crate::wakeup::Wakeup;
+
+/// What a completion that is none of an operation in flight tells. It is no `Popped`, which would then go through memory
+/// for all the others too.
+pub(super) enum Told<Buf, Lease> {
+    Ready(Report),
+    Report(proactor::Report<Buf, Lease>),
+}
 
 /// The loop's own descriptors, opened when they are first needed.
 pub(super) struct Internal<K: Kernel, P> {
@@ -182,7 +189,7 @@ where
         user_data: u64,
         result: i32,
         flags: u32,
-    ) -> Option<Popped<Buf, Lease<K>>> {
+    ) -> Option<Told<Buf, Lease<K>>> {
         let cqe = Cqe {
             user_data,
             result,
@@ -200,17 +207,17 @@ where
             return None;
         }
         if handle.is(Tag::Internal) {
-            return self.settle_poll(handle, cqe).map(Popped::Ready);
+            return self.settle_poll(handle, cqe).map(Told::Ready);
         }
         if handle.is(Tag::Gate) {
-            return self.settle_gate(handle, cqe.result).map(Popped::Report);
+            return self.settle_gate(handle, cqe.result).map(Told::Report);
         }
         if handle.is(Tag::Process) || handle.is(Tag::Watcher) {
             if cqe.result == -Errno::ECANCELED.raw() {
                 return None;
             }
             self.internal.last_process = cqe.user_data;
-            return Some(Popped::Ready(Report {
+            return Some(Told::Ready(Report {
                 token: cqe.user_data,
                 events: u32::try_from(cqe.result).unwrap_or(EPOLLERR),
             }));

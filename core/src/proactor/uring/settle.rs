@@ -20,6 +20,7 @@ use super::arena::{
     ADDRESS_MAX, GATED, HAS_BUFFER, HEARD, NEVER_BEGAN, Side, Slot, TOLD, TRUNCATES, kind,
 };
 use super::buf_ring::Lease;
+use super::internal::Told;
 use super::sqe::opcode;
 use super::{Held, Uring};
 use crate::errno::Errno;
@@ -58,7 +59,8 @@ where
             let cqe = self.ring.pop()?;
             let Some(slot) = self.arena.find(cqe.user_data) else {
                 match self.settle_internal(cqe.user_data, cqe.result, cqe.flags) {
-                    Some(popped) => return Some(popped),
+                    Some(Told::Ready(report)) => return Some(Popped::Ready(report)),
+                    Some(Told::Report(report)) => return Some(Popped::Report(report)),
                     None => continue,
                 }
             };
