@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use clap::Parser;
 use linux_event::codec::Line;
@@ -35,6 +36,8 @@ type Chatting<M> = Loop<M, Room>;
 
 /// The most that waits for a client to read it.
 const PENDING_MAX: usize = 64 << 10;
+/// Accepting that pauses for want of descriptors goes on after so long.
+const PAUSE: Duration = Duration::from_millis(100);
 
 fn enter<M: Net>(
     event_loop: &mut Chatting<M>,
@@ -89,7 +92,9 @@ fn tell<M: Net>(event_loop: &mut Chatting<M>, from: Stream, text: &str) {
 
 fn serve(place: &str) -> Result<(), BoxError> {
     let mut event_loop = Loop::reactor_with(Room::new())?;
-    let listener = Listener::tcp(&mut event_loop, place).start(enter)?;
+    let listener = Listener::tcp(&mut event_loop, place)
+        .retry_after(PAUSE)
+        .start(enter)?;
     println!("listening on {}", listener.local_address(&mut event_loop)?);
     event_loop.signal(["INT", "TERM"], |event_loop, _| event_loop.stop())?;
     event_loop.run()?;

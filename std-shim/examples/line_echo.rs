@@ -14,12 +14,15 @@
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use linux_event::codec::Line;
 use linux_event::net::{Address, Connector, Listener, Net, Socket, Stream};
 use linux_event::{BoxError, Error, Loop};
 
+/// Accepting that pauses for want of descriptors goes on after so long.
+const PAUSE: Duration = Duration::from_millis(100);
 /// What many test harnesses read as "skipped".
 const NO_RING: u8 = 77;
 
@@ -63,9 +66,12 @@ fn serve<M: Net>(mut event_loop: Loop<M>, place: &str) -> Result<ExitCode, BoxEr
     let listener = if place.contains('/') {
         Listener::unix(&mut event_loop, place)
             .unlink(true)
+            .retry_after(PAUSE)
             .start(echo)?
     } else {
-        Listener::tcp(&mut event_loop, place).start(echo)?
+        Listener::tcp(&mut event_loop, place)
+            .retry_after(PAUSE)
+            .start(echo)?
     };
     println!("listening on {}", listener.local_address(&mut event_loop)?);
     event_loop.signal(["INT", "TERM"], |event_loop, _| event_loop.stop())?;

@@ -37,6 +37,8 @@ const HIGH: usize = 1 << 20;
 const READ_MAX: usize = 256 << 10;
 /// What the demonstration sends.
 const SENT: usize = 64 << 20;
+/// Accepting that pauses for want of descriptors goes on after so long.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What the proxy and the demonstration note.
 #[derive(Default)]
@@ -128,6 +130,7 @@ fn serve(place: &str, to: &str) -> Result<(), BoxError> {
     let mut event_loop = Loop::reactor_with(Notes::default())?;
     let to = Target::from(to);
     let listener = Listener::tcp(&mut event_loop, place)
+        .retry_after(PAUSE)
         .start(move |event_loop, _, client| proxy(event_loop, client, to.clone()))?;
     println!("listening on {}", listener.local_address(&mut event_loop)?);
     event_loop.signal(["INT", "TERM"], |event_loop, _| event_loop.stop())?;

@@ -1,10 +1,12 @@
 //! Listeners, in every world: the acceptance list of the original's Listen by number, the rules L-1 to L-4, and its defects.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use linux_event::LoopError;
 use linux_event::core::errno::Errno;
 use linux_event::net::{Address, ListenError, Listener, Socket, Stream};
-use linux_event_tests::both::{LoopOf, turn};
+use linux_event_tests::both::{LoopOf, turn, waiting_turn};
 use linux_event_tests::libc_calls;
 use linux_event_tests::net::{NetWorld, connect, finish, put, settle, take, until};
 
@@ -447,6 +449,58 @@ linux_event_tests::net! {
         assert!(event_loop.state.errors.len() <= 4, "{:?}", event_loop.state.errors);
         W::limit_descriptors(&mut event_loop, None);
         W::hang_up(&mut event_loop, theirs);
+        end::<W>(event_loop, listener, vec![peer]);
+    }
+
+    fn l3_a_pause_for_want_of_descriptors_ends_by_itself_if_it_is_to<W>() {
+        let mut event_loop = server::<W>();
+        // Nobody is told: the loop goes on.
+        let listener = Listener::tcp(&mut event_loop, HERE)
+            .retry_after(Duration::from_millis(5))
+            .start(keep::<W>)
+            .expect("a port");
+        let address = listener.local_address(&mut event_loop).expect("it listens");
+        // A ring looks at the limit when the operation is submitted.
+        listener.pause(&mut event_loop).expect("it is open");
+        let peers: Vec<_> = (0..3).map(|_| connect::<W, _>(&mut event_loop, &address)).collect();
+        W::limit_descriptors(&mut event_loop, Some(0));
+        listener.resume(&mut event_loop).expect("it is open");
+        until::<W, _>(&mut event_loop, |event_loop| listener.is_paused(event_loop));
+        assert!(event_loop.is_live(), "it goes on, and keeps the loop running meanwhile");
+        let turns = event_loop.stats().turns;
+        event_loop.run_for(Duration::from_millis(20)).expect("it goes on");
+        let turns = event_loop.stats().turns - turns;
+        assert!(turns <= 40, "it does not spin: {turns} turns");
+        assert_eq!(accepted::<W>(&mut event_loop), 0);
+        W::limit_descriptors(&mut event_loop, None);
+        while accepted::<W>(&mut event_loop) < 3 {
+            waiting_turn::<W, _>(&mut event_loop);
+        }
+        end::<W>(event_loop, listener, peers);
+    }
+
+    fn l3_who_pauses_a_listener_resumes_it<W>() {
+        let mut event_loop = server::<W>();
+        let listener = Listener::tcp(&mut event_loop, HERE)
+            .retry_after(Duration::from_millis(1))
+            .on_error(|event_loop, listener, error| {
+                event_loop.state.errors.push(error);
+                listener.pause(event_loop) // for good, and not for a millisecond
+            })
+            .start(keep::<W>)
+            .expect("a port");
+        let address = listener.local_address(&mut event_loop).expect("it listens");
+        listener.pause(&mut event_loop).expect("it is open");
+        let peer = connect::<W, _>(&mut event_loop, &address);
+        W::limit_descriptors(&mut event_loop, Some(0));
+        listener.resume(&mut event_loop).expect("it is open");
+        until::<W, _>(&mut event_loop, |event_loop| !event_loop.state.errors.is_empty());
+        W::limit_descriptors(&mut event_loop, None);
+        settle::<W, _>(&mut event_loop);
+        assert!(listener.is_paused(&event_loop));
+        assert!(!event_loop.is_live(), "no timer is left");
+        listener.resume(&mut event_loop).expect("it is open");
+        until::<W, _>(&mut event_loop, |event_loop| accepted::<W>(event_loop) == 1);
         end::<W>(event_loop, listener, vec![peer]);
     }
 

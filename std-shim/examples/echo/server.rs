@@ -73,13 +73,10 @@ fn listen<M: Net>(
     address: SocketAddr,
 ) -> Result<Listener, linux_event::Error> {
     Listener::tcp(server, address)
-        .on_error(|server, listener, error| -> Result<(), BoxError> {
+        .retry_after(PAUSE)
+        .on_error(|server, _, error| -> Result<(), BoxError> {
             match error {
-                ListenError::Exhausted(_) => {
-                    server.state.pauses += 1;
-                    let timer = server.after(PAUSE, move |server| resume(server, listener))?;
-                    server.unref(timer);
-                }
+                ListenError::Exhausted(_) => server.state.pauses += 1,
                 ListenError::Callback(_) => server.state.refused += 1,
                 failed => return Err(failed.into()),
             }

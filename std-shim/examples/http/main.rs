@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use connection::Connection;
-use linux_event::net::{ListenError, Listener, Net, Socket, Stream};
+use linux_event::net::{Listener, Net, Socket, Stream};
 use linux_event::{Loop, LoopError};
 
 /// An HTTP/1.1 server on either model
@@ -62,13 +62,7 @@ fn serve<M: Net, S>(
     address: SocketAddr,
 ) -> Result<Listener, linux_event::Error> {
     Listener::tcp(event_loop, address)
-        .on_error(|event_loop, listener, error| match error {
-            ListenError::Exhausted(_) => event_loop
-                .after(PAUSE, move |event_loop| listener.resume(event_loop))
-                .map(drop)
-                .map_err(Into::into),
-            error => Err::<(), Box<dyn Error + Send + Sync>>(error.into()),
-        })
+        .retry_after(PAUSE)
         .start(|event_loop, _, socket| admit(event_loop, socket).map(drop))
 }
 

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use linux_event::net::{ListenError, Listener, Net, Stream};
+use linux_event::net::{Listener, Net, Stream};
 use linux_event::{BoxError, Loop, LoopError};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
@@ -66,16 +66,8 @@ fn serve<M: Net, S>(
     config: Arc<ServerConfig>,
 ) -> Result<Listener, linux_event::Error> {
     Listener::tcp(event_loop, address)
-        .on_error(|event_loop, listener, error| {
-            eprintln!("{error}");
-            // It pauses for want of descriptors; streams that end give some back.
-            if let ListenError::Exhausted(_) = error {
-                event_loop.after(PAUSE, move |event_loop| {
-                    let _ = listener.resume(event_loop); // if it is still there
-                })?;
-            }
-            Ok::<(), BoxError>(())
-        })
+        .retry_after(PAUSE) // for want of descriptors; streams that end give some back
+        .on_error(|_, _, error| eprintln!("{error}"))
         .start(move |event_loop, _, socket| {
             let tls = Tls::server(Arc::clone(&config))?;
             Stream::over(event_loop, socket)

@@ -166,7 +166,8 @@ impl<M: Net, S> Loop<M, S> {
             Owner::Stream(id) => self.stream_timer(id),
             Owner::Connector(id) => self.connector_timer(id),
             Owner::Datagram(id) => return self.datagram_timer(id),
-            Owner::Listener(_) | Owner::Attempt(..) => {}
+            Owner::Listener(id) => self.listener_timer(id),
+            Owner::Attempt(..) => {}
         }
         Ok(())
     }

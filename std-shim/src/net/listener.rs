@@ -16,9 +16,11 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use linux_event_core::errno::Errno;
 use linux_event_core::error::Error as LoopError;
+use linux_event_core::handle::TimerId;
 use linux_event_core::sys::SocketKind;
 
 use super::address::Address;
@@ -46,7 +48,7 @@ pub struct Listener(pub(crate) Id);
 #[non_exhaustive]
 pub enum ListenError {
     /// EMFILE, ENFILE, ENOBUFS or ENOMEM: there is nothing to accept with. The listener is paused; [`Listener::resume`] it when
-    /// something was closed (L-3).
+    /// something was closed, or have it [try again](ListenerBuilder::retry_after) by itself (L-3).
     Exhausted(Errno),
     /// It can't accept any more, and is closed.
     Failed(Errno),
@@ -77,6 +79,7 @@ struct Options {
     backlog: u32,
     bind: BindOptions,
     per_turn: u32,
+    retry: Option<Duration>,
 }
 
 /// A listener in its table.
@@ -89,6 +92,11 @@ pub(crate) struct ListenerEntry<M: Model, S> {
     waiting: VecDeque<M::Socket>,
     is_paused: bool,
     is_closing: bool,
+    is_uncounted: bool,
+    /// How long it pauses for want of descriptors, if that ends by itself.
+    retry: Option<Duration>,
+    /// What ends it, while it does.
+    retry_timer: Option<TimerId>,
     per_turn: u32,
     /// The turn that was looked at last, and how many were told of in it.
     turn: (u64, u32),
@@ -130,6 +138,7 @@ impl Listener {
                     ..BindOptions::DEFAULT
                 },
                 per_turn: 128,
+                retry: None,
             },
             on_error: None,
         }
@@ -180,7 +189,11 @@ impl Listener {
     /// # Errors
     /// [`LoopError::Stale`].
     pub fn pause<M: Net, S>(self, event_loop: &mut Loop<M, S>) -> Result<(), Error> {
-        self.entry(event_loop)?.is_paused = true;
+        let entry = self.entry(event_loop)?;
+        entry.is_paused = true;
+        if let Some(timer) = entry.retry_timer.take() {
+            event_loop.cancel(timer);
+        }
         event_loop.attend(Owner::Listener(self.0));
         Ok(())
     }
@@ -190,7 +203,11 @@ impl Listener {
     /// # Errors
     /// [`LoopError::Stale`].
     pub fn resume<M: Net, S>(self, event_loop: &mut Loop<M, S>) -> Result<(), Error> {
-        self.entry(event_loop)?.is_paused = false;
+        let entry = self.entry(event_loop)?;
+        entry.is_paused = false;
+        if let Some(timer) = entry.retry_timer.take() {
+            event_loop.cancel(timer);
+        }
         event_loop.attend(Owner::Listener(self.0));
         Ok(())
     }
@@ -214,7 +231,12 @@ impl Listener {
         event_loop: &mut Loop<M, S>,
         counted: bool,
     ) -> Result<(), Error> {
-        let mut io = std::mem::take(&mut self.entry(event_loop)?.io);
+        let entry = self.entry(event_loop)?;
+        entry.is_uncounted = !counted;
+        let mut io = std::mem::take(&mut entry.io);
+        if let Some(timer) = entry.retry_timer {
+            event_loop.set_counted(timer, counted);
+        }
         M::set_io_counted(event_loop, &mut io, counted);
         self.entry(event_loop)?.io = io;
         Ok(())
@@ -292,6 +314,16 @@ impl<M: Net, S> ListenerBuilder<'_, M, S> {
         self
     }
 
+    /// Ends the pause for want of descriptors or memory after so long: who waits in the backlog is then tried again, and again after
+    /// so long if it is no better (L-3). 100 ms is a good time; zero would make the loop spin, and is a millisecond. Without it only
+    /// [`Listener::resume`] ends the pause.
+    ///
+    /// The callback of [`on_error`](Self::on_error) is called all the same; without one, the loop goes on.
+    pub fn retry_after(mut self, pause: Duration) -> Self {
+        self.options.retry = Some(pause.max(Duration::from_millis(1)));
+        self
+    }
+
     /// Calls `callback` with what happens to the listener. Without it an error stops the loop and comes out of
     /// [`run`](Loop::run).
     pub fn on_error<R: Outcome>(
@@ -334,6 +366,9 @@ impl<M: Net, S> ListenerBuilder<'_, M, S> {
             waiting: VecDeque::new(),
             is_paused: false,
             is_closing: false,
+            is_uncounted: false,
+            retry: options.retry,
+            retry_timer: None,
             per_turn: options.per_turn,
             turn: (0, 0),
             path,
@@ -507,6 +542,9 @@ impl<M: Net, S> Loop<M, S> {
                 }
                 entry.is_paused = true; // INV-LISTENER-2
                 entry.turn = (turn, entry.per_turn);
+                if self.retry_listening(id) && !self.has_listen_error(id) {
+                    return Ok(());
+                }
                 self.tell_listen_error(id, ListenError::Exhausted(errno))
             }
             Errno::EBADF | Errno::EFAULT | Errno::EINVAL | Errno::ENOTSOCK | Errno::EPERM => {
@@ -527,6 +565,39 @@ impl<M: Net, S> Loop<M, S> {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Has the pause end by itself; false if it does not.
+    fn retry_listening(&mut self, id: Id) -> bool {
+        let Some(entry) = self.net.listeners.get(id) else {
+            return false;
+        };
+        let Some(pause) = entry.retry else {
+            return false;
+        };
+        if entry.retry_timer.is_some() {
+            return true;
+        }
+        let (deadline, is_uncounted) = (self.model.read_clock() + pause, entry.is_uncounted);
+        let Ok(timer) = self.net_timer_at(Owner::Listener(id), deadline) else {
+            return false; // without room for a timer somebody has to be told
+        };
+        if is_uncounted {
+            self.model.set_counted(timer.handle(), false);
+        }
+        if let Some(entry) = self.net.listeners.get_mut(id) {
+            entry.retry_timer = Some(timer);
+        }
+        true
+    }
+
+    /// The pause is over.
+    pub(crate) fn listener_timer(&mut self, id: Id) {
+        if let Some(entry) = self.net.listeners.get_mut(id) {
+            entry.retry_timer = None;
+            entry.is_paused = false;
+            self.attend(Owner::Listener(id));
         }
     }
 
@@ -551,9 +622,13 @@ impl<M: Net, S> Loop<M, S> {
     }
 
     fn forget_listener(&mut self, id: Id) {
-        if let Some(entry) = self.net.listeners.remove(id)
-            && let Some(path) = entry.path
-        {
+        let Some(entry) = self.net.listeners.remove(id) else {
+            return;
+        };
+        if let Some(timer) = entry.retry_timer {
+            self.cancel(timer);
+        }
+        if let Some(path) = entry.path {
             path.remove::<M>(self.model.calls());
         }
     }
