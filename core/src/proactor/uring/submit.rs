@@ -24,9 +24,18 @@ use crate::proactor::buffer::{IoBuf, RawBuf};
 use crate::proactor::operation::{
     Code, Extra, Link, Place, Refused, Request, VectoredRequest, Vectors,
 };
-use crate::sys::ring::{FIXED_FILE, IoVec, LINK, Message, Sqe};
+use crate::sys::ring::{FIXED_FILE, IoVec, LINK, Message, Sqe, Timespec};
 use crate::sys::{Fd, Kernel, RawFd};
 use crate::wakeup::Wakeup;
+
+/// How often a request to cancel what the kernel did not find is made again at once; after that there is a pause before each, until
+/// there were as many as a byte counts.
+const TRIES_AT_ONCE: u8 = 32;
+/// That pause: 10 ms.
+static PAUSE: Timespec = Timespec {
+    seconds: 0,
+    nanos: 10_000_000,
+};
 
 /// Zeroes what is not initialised: with `MSG_TRUNC` the kernel counts bytes that it did not store, of a TCP stream all of
 /// them (`tcp(7)`), and they would count as filled (INV-BUF-2).
@@ -389,7 +398,9 @@ where
 
     /// The kernel did not find what it was to cancel. If that is not over, it is a member of a chain that has not started,
     /// though the one before it is over: a kernel starts it with the next call, after it has looked for it. So it is asked
-    /// again (P-4). What a kernel can't find for another reason, such as a read that a disk is at, is not asked for ever.
+    /// again (P-4). Nor does it find what a worker of its own has taken and not begun (seen on Linux 6.1, for as long as that
+    /// worker gets no processor): so from some time on it is asked after a pause. What a kernel can't find for another reason,
+    /// such as a read that a disk is at, is not asked for ever.
     #[cold]
     pub(super) fn cancel_not_found(&mut self, token: Handle) {
         let Some(slot) = self.arena.find(token.raw()) else {
@@ -399,7 +410,12 @@ where
             return;
         }
         slot.tries += 1;
-        if self.cancel_word(token.raw()).is_err()
+        let asked = if slot.tries > TRIES_AT_ONCE {
+            self.cancel_after_pause(token.raw())
+        } else {
+            self.cancel_word(token.raw())
+        };
+        if asked.is_err()
             && let Some(slot) = self.arena.find(token.raw())
         {
             slot.state |= MISSED;
@@ -448,6 +464,24 @@ where
             ..Sqe::EMPTY
         });
         Ok(())
+    }
+
+    /// Asks the kernel to cancel what has this word when [`PAUSE`] is over.
+    fn cancel_after_pause(&mut self, word: u64) -> Result<(), Error> {
+        if !self.ring.has_room(2) {
+            self.make_room_now(2)?;
+        }
+        self.ring.push(Sqe {
+            opcode: op::IORING_OP_TIMEOUT as u8,
+            flags: link_flag(Link::Hard),
+            fd: super::NO_FD,
+            // The kernel reads it when it takes the submission.
+            address: (&raw const PAUSE).cast_mut().cast(),
+            length: 1,
+            user_data: super::CONTROL_TIMEOUT.raw(),
+            ..Sqe::EMPTY
+        });
+        self.cancel_word(word)
     }
 
     /// Asks for one report of readiness, or with `multi` for one after the other.
