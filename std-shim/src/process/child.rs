@@ -147,6 +147,8 @@ struct State<M: Model, S> {
     has_come: bool,
     /// Turns that are left to read what the pipes have once the grace is over.
     late_turns: u8,
+    /// What comes from now on is the last: reads under way have been asked to end.
+    is_late: bool,
     pool: Option<PoolId>,
 }
 
@@ -264,6 +266,11 @@ impl<M: Model, S> Children<M, S> {
         self.get(child)?.outputs[which].pipe.as_ref()
     }
 
+    /// Whether what comes is the last that is waited for.
+    pub(super) fn is_late(&self, child: Child) -> bool {
+        self.get(child).is_some_and(|state| state.is_late)
+    }
+
     pub(super) fn take_chunk(&mut self) -> Vec<u8> {
         let mut chunk = std::mem::take(&mut self.chunk);
         chunk.resize(CHUNK, 0);
@@ -303,6 +310,7 @@ pub(super) fn launch<M: Spawn, S>(
         starts: false,
         has_come: false,
         late_turns: LATE_TURNS,
+        is_late: false,
         pool: None,
     });
     match try_launch(event_loop, child) {
@@ -605,17 +613,30 @@ fn output_late<M: Spawn, S>(event_loop: &mut Loop<M, S>, child: Child) -> Result
         event_loop.defer(move |event_loop| output_late(event_loop, child));
         return Ok(());
     }
-    for which in 0..2 {
-        let Some(state) = event_loop.children.get_mut(child) else {
-            return Ok(());
-        };
+    if let Some(state) = event_loop.children.get_mut(child) {
         state.timer = None;
-        if let Some(pipe) = state.outputs[which].pipe.take() {
-            state.outputs[which].is_cut = true;
-            M::let_go(event_loop, pipe);
+        state.is_late = true;
+    }
+    for which in 0..2 {
+        if !M::ends_reading(event_loop, child, which) {
+            cut(event_loop, child, which)?;
         }
     }
     finish_if_over(event_loop, child)
+}
+
+/// An output has no end, and is waited for no longer.
+pub(super) fn cut<M: Spawn, S>(
+    event_loop: &mut Loop<M, S>,
+    child: Child,
+    which: usize,
+) -> Result<(), BoxError> {
+    if let Some(state) = event_loop.children.get_mut(child)
+        && state.outputs[which].pipe.is_some()
+    {
+        state.outputs[which].is_cut = true;
+    }
+    ended(event_loop, child, which)
 }
 
 /// Tells the exit, if the child is over.

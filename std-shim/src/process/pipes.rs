@@ -26,6 +26,8 @@ use crate::proactor::{Completion, Proactor, Uring};
 
 /// Bytes that are read at once.
 pub(super) const CHUNK: usize = 64 * 1024;
+/// Bytes that are read of an output whose time is over, at most: all that a pipe can hold, unless somebody was allowed more.
+const REST_MAX: usize = 1 << 20;
 /// Bytes that each output of a child in the proactor has ready to be read into.
 const READ_BUFFER: usize = 16 * 1024;
 
@@ -56,6 +58,10 @@ pub trait Spawn: Model + 'static {
         pipe: &mut Self::Pipe,
         child: Child,
     ) -> io::Result<()>;
+    /// Asks for the end of a read that is under way: what it brings is told, then what is left in the pipe, and then the output is
+    /// [cut](child::cut). False if none is under way, so that what is left has been told.
+    #[doc(hidden)]
+    fn ends_reading<S>(event_loop: &mut Loop<Self, S>, child: Child, which: usize) -> bool;
     /// Closes it, whatever is under way.
     #[doc(hidden)]
     fn let_go<S>(event_loop: &mut Loop<Self, S>, pipe: Self::Pipe);
@@ -107,6 +113,10 @@ impl Spawn for Reactor<Epoll> {
             .start();
         pipe.watcher = Some(watcher.map_err(refused)?);
         Ok(())
+    }
+
+    fn ends_reading<S>(_: &mut Loop<Self, S>, _: Child, _: usize) -> bool {
+        false
     }
 
     fn let_go<S>(event_loop: &mut Loop<Self, S>, pipe: ReactorPipe) {
@@ -181,6 +191,11 @@ impl Spawn for Proactor<Uring> {
             .map_err(|refusal| refused(refusal.error))
     }
 
+    fn ends_reading<S>(event_loop: &mut Loop<Self, S>, child: Child, which: usize) -> bool {
+        let pipe = event_loop.children.output(child, which).copied();
+        pipe.is_some_and(|pipe| event_loop.cancel_on(pipe) > 0)
+    }
+
     fn let_go<S>(event_loop: &mut Loop<Self, S>, pipe: File) {
         event_loop.close_file(pipe);
     }
@@ -201,12 +216,18 @@ fn read_done<S>(
     if event_loop.children.output(child, which) != Some(&file) {
         return Ok(()); // let go of meanwhile
     }
+    let is_late = event_loop.children.is_late(child);
     let told = match outcome {
         Ok(0) => return child::ended(event_loop, child, which),
         Ok(_) => child::received(event_loop, child, which, &buffer),
         Err(Errno::EINTR | Errno::EAGAIN) => Ok(()),
+        Err(Errno::ECANCELED) if is_late => Ok(()),
         Err(_) => return child::ended(event_loop, child, which),
     };
+    if is_late {
+        let rest = read_rest(event_loop, child, which, file);
+        return told.and(rest);
+    }
     // It goes on reading also when its callback has failed, which stops the loop, not the child.
     if event_loop.children.output(child, which) == Some(&file)
         && event_loop.again(op::read(file, buffer)).is_err()
@@ -214,6 +235,40 @@ fn read_done<S>(
         return told.and(child::ended(event_loop, child, which));
     }
     told
+}
+
+/// Reads what is left in the pipe of an output whose time is over, by hand: the read that was under way has ended. Where a worker
+/// of the kernel's performs reads (before Linux 6.5), no turn tells when the last of it will have come.
+fn read_rest<S>(
+    event_loop: &mut Loop<Proactor<Uring>, S>,
+    child: Child,
+    which: usize,
+    file: File,
+) -> Result<(), BoxError> {
+    let is_ready = event_loop
+        .descriptor(file)
+        .is_some_and(|fd| nonblocking(fd).is_ok());
+    let mut left = if is_ready { REST_MAX } else { 0 };
+    let mut told = Ok(());
+    while told.is_ok() && left > 0 && event_loop.children.output(child, which) == Some(&file) {
+        let mut chunk = event_loop.children.take_chunk();
+        let read = match event_loop.descriptor(file) {
+            Some(fd) => Linux.read(fd.borrow(), &mut chunk),
+            None => Ok(0),
+        };
+        if let Ok(count @ 1..) = read {
+            left = left.saturating_sub(count);
+            told = child::received(event_loop, child, which, &chunk[..count]);
+        }
+        event_loop.children.keep_chunk(chunk);
+        match read {
+            Ok(0) => return child::ended(event_loop, child, which),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => break, // nothing is there by now
+        }
+    }
+    let cut = child::cut(event_loop, child, which);
+    told.and(cut)
 }
 
 /// The program's end does not wait; the child's is as children expect.
