@@ -118,5 +118,8 @@ fuzz_target!(|input: Input| {
     let Some((mut back, _)) = input.which.codec(usize::from(input.limit)) else {
         return;
     };
-    assert_eq!(decode(&mut *back, limit, &again, &input.pieces).0, expected.0);
+    assert_eq!(
+        decode(&mut *back, limit, &again, &input.pieces).0,
+        expected.0
+    );
 });
