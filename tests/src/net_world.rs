@@ -179,6 +179,35 @@ pub fn settle<W: NetWorld, S>(event_loop: &mut LoopOf<W, S>) {
     }
 }
 
+/// Writes as the peer as long as there is room, and reads nothing. Returns how much that was, and the most that `kept` ever said
+/// on the way.
+///
+/// # Panics
+/// If something goes wrong, or the writer is never held back.
+pub fn flood<W: NetWorld, S>(
+    event_loop: &mut LoopOf<W, S>,
+    peer: &W::Peer,
+    bytes: &[u8],
+    kept: impl Fn(&LoopOf<W, S>) -> usize,
+) -> (usize, usize) {
+    let (mut sent, mut most, mut stalled) = (0, 0, 0);
+    while stalled < 20 && sent < bytes.len() {
+        match W::send(
+            event_loop,
+            peer,
+            &bytes[sent..bytes.len().min(sent + 100_000)],
+        ) {
+            Ok(count) => (sent, stalled) = (sent + count, 0),
+            Err(Errno::EAGAIN) => stalled += 1,
+            Err(errno) => panic!("{errno}"),
+        }
+        soon::<W, S>(event_loop);
+        most = most.max(kept(event_loop));
+    }
+    assert!(sent < bytes.len(), "the writer was never held back");
+    (sent, most)
+}
+
 /// Ends a test: INV-NET-WORLD-1.
 pub fn finish<W: NetWorld, S>(mut event_loop: LoopOf<W, S>) {
     until::<W, S>(&mut event_loop, |event_loop| !event_loop.is_live());

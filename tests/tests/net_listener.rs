@@ -57,6 +57,24 @@ fn end<W: NetWorld>(mut event_loop: Server<W>, listener: Listener, peers: Vec<W:
     finish::<W, _>(event_loop);
 }
 
+/// Lets so many clients come, of whom none can be accepted: there is no descriptor to be had from here on.
+fn without_descriptors<W: NetWorld>(
+    event_loop: &mut Server<W>,
+    listener: Listener,
+    clients: usize,
+) -> Vec<W::Peer> {
+    let address = listener.local_address(event_loop).expect("it listens");
+    // A ring looks at the limit when the operation is submitted.
+    listener.pause(event_loop).expect("it is open");
+    let peers = (0..clients)
+        .map(|_| connect::<W, _>(event_loop, &address))
+        .collect();
+    settle::<W, _>(event_loop);
+    W::limit_descriptors(event_loop, Some(0));
+    listener.resume(event_loop).expect("it is open");
+    peers
+}
+
 linux_event_tests::net! {
     fn listen_00_a_listener_that_nobody_asks_for_anything_opens_and_closes<W>() {
         let mut event_loop = server::<W>();
@@ -404,12 +422,7 @@ linux_event_tests::net! {
             })
             .start(keep::<W>)
             .expect("a port");
-        let address = listener.local_address(&mut event_loop).expect("it listens");
-        // A ring looks at the limit when the operation is submitted.
-        listener.pause(&mut event_loop).expect("it is open");
-        let peers: Vec<_> = (0..3).map(|_| connect::<W, _>(&mut event_loop, &address)).collect();
-        W::limit_descriptors(&mut event_loop, Some(0));
-        listener.resume(&mut event_loop).expect("it is open");
+        let peers = without_descriptors::<W>(&mut event_loop, listener, 3);
         until::<W, _>(&mut event_loop, |event_loop| !event_loop.state.errors.is_empty());
         settle::<W, _>(&mut event_loop);
         assert!(matches!(event_loop.state.errors[..], [ListenError::Exhausted(Errno::EMFILE)]));
@@ -437,19 +450,13 @@ linux_event_tests::net! {
             })
             .start(keep::<W>)
             .expect("a port");
-        let address = listener.local_address(&mut event_loop).expect("it listens");
-        // A ring looks at the limit when the operation is submitted.
-        listener.pause(&mut event_loop).expect("it is open");
-        let peer = connect::<W, _>(&mut event_loop, &address);
-        settle::<W, _>(&mut event_loop);
-        W::limit_descriptors(&mut event_loop, Some(0));
-        listener.resume(&mut event_loop).expect("it is open");
+        let peers = without_descriptors::<W>(&mut event_loop, listener, 1);
         until::<W, _>(&mut event_loop, |event_loop| accepted::<W>(event_loop) == 1);
         assert!(!idle.is_open(&event_loop));
         assert!(event_loop.state.errors.len() <= 4, "{:?}", event_loop.state.errors);
         W::limit_descriptors(&mut event_loop, None);
         W::hang_up(&mut event_loop, theirs);
-        end::<W>(event_loop, listener, vec![peer]);
+        end::<W>(event_loop, listener, peers);
     }
 
     fn l3_a_pause_for_want_of_descriptors_ends_by_itself_if_it_is_to<W>() {
@@ -459,12 +466,7 @@ linux_event_tests::net! {
             .retry_after(Duration::from_millis(5))
             .start(keep::<W>)
             .expect("a port");
-        let address = listener.local_address(&mut event_loop).expect("it listens");
-        // A ring looks at the limit when the operation is submitted.
-        listener.pause(&mut event_loop).expect("it is open");
-        let peers: Vec<_> = (0..3).map(|_| connect::<W, _>(&mut event_loop, &address)).collect();
-        W::limit_descriptors(&mut event_loop, Some(0));
-        listener.resume(&mut event_loop).expect("it is open");
+        let peers = without_descriptors::<W>(&mut event_loop, listener, 3);
         until::<W, _>(&mut event_loop, |event_loop| listener.is_paused(event_loop));
         assert!(event_loop.is_live(), "it goes on, and keeps the loop running meanwhile");
         let turns = event_loop.stats().turns;
@@ -489,11 +491,7 @@ linux_event_tests::net! {
             })
             .start(keep::<W>)
             .expect("a port");
-        let address = listener.local_address(&mut event_loop).expect("it listens");
-        listener.pause(&mut event_loop).expect("it is open");
-        let peer = connect::<W, _>(&mut event_loop, &address);
-        W::limit_descriptors(&mut event_loop, Some(0));
-        listener.resume(&mut event_loop).expect("it is open");
+        let peers = without_descriptors::<W>(&mut event_loop, listener, 1);
         until::<W, _>(&mut event_loop, |event_loop| !event_loop.state.errors.is_empty());
         W::limit_descriptors(&mut event_loop, None);
         settle::<W, _>(&mut event_loop);
@@ -501,21 +499,18 @@ linux_event_tests::net! {
         assert!(!event_loop.is_live(), "no timer is left");
         listener.resume(&mut event_loop).expect("it is open");
         until::<W, _>(&mut event_loop, |event_loop| accepted::<W>(event_loop) == 1);
-        end::<W>(event_loop, listener, vec![peer]);
+        end::<W>(event_loop, listener, peers);
     }
 
     fn l3_without_descriptors_and_on_error_it_comes_out_of_run<W>() {
         let mut event_loop = server::<W>();
-        let (listener, address) = keeping::<W>(&mut event_loop);
-        listener.pause(&mut event_loop).expect("it is open");
-        let peer = connect::<W, _>(&mut event_loop, &address);
-        W::limit_descriptors(&mut event_loop, Some(0));
-        listener.resume(&mut event_loop).expect("it is open");
+        let (listener, _) = keeping::<W>(&mut event_loop);
+        let peers = without_descriptors::<W>(&mut event_loop, listener, 1);
         let stopped = event_loop.run().unwrap_err();
         W::limit_descriptors(&mut event_loop, None);
         assert!(stopped.to_string().contains("paused"), "{stopped}");
         assert!(listener.is_paused(&event_loop));
-        end::<W>(event_loop, listener, vec![peer]);
+        end::<W>(event_loop, listener, peers);
     }
 
     fn r2_a_listener_that_does_not_count_keeps_nothing_running<W>() {

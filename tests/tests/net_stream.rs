@@ -8,7 +8,7 @@ use linux_event::codec::{Codec, Decoded, Envelope, FrameError, Line};
 use linux_event::core::errno::Errno;
 use linux_event::net::{Flow, Stream, StreamBuilder, StreamError, Timeout, WriteError};
 use linux_event_tests::both::LoopOf;
-use linux_event_tests::net::{NetWorld, finish, put, settle, soon, take, take_all, until};
+use linux_event_tests::net::{NetWorld, finish, flood, put, settle, soon, take, take_all, until};
 
 /// What callbacks note, in order.
 #[derive(Default)]
@@ -60,6 +60,16 @@ fn counting<W: NetWorld>(event_loop: &mut Client<W>) -> (Stream, W::Peer) {
     let (builder, theirs) = noting::<W>(event_loop);
     let stream = builder
         .on_data(|event_loop, _, bytes| event_loop.state.bytes += bytes.len())
+        .start();
+    (stream.expect("room"), theirs)
+}
+
+/// A stream that counts bytes and notes their end, and goes on then.
+fn half_closing<W: NetWorld>(event_loop: &mut Client<W>) -> (Stream, W::Peer) {
+    let (builder, theirs) = noting::<W>(event_loop);
+    let stream = builder
+        .on_data(|event_loop, _, bytes| event_loop.state.bytes += bytes.len())
+        .on_eof(|event_loop, _| event_loop.state.told.push("eof".into()))
         .start();
     (stream.expect("room"), theirs)
 }
@@ -306,12 +316,7 @@ linux_event_tests::net! {
 
     fn m1_half_close_the_end_is_told_once_and_writing_still_works<W>() {
         let mut event_loop = W::looping(Noted::default());
-        let (builder, peer) = noting::<W>(&mut event_loop);
-        let stream = builder
-            .on_data(|event_loop, _, bytes| event_loop.state.bytes += bytes.len())
-            .on_eof(|event_loop, _| event_loop.state.told.push("eof".into()))
-            .start()
-            .expect("room");
+        let (stream, peer) = half_closing::<W>(&mut event_loop);
         put::<W, _>(&mut event_loop, &peer, b"last words");
         W::end(&mut event_loop, &peer);
         until_told::<W>(&mut event_loop, &["eof"]);
@@ -565,12 +570,7 @@ linux_event_tests::net! {
 
     fn m4_what_the_peer_said_before_it_went_is_told_before_that_nothing_can_be_sent<W>() {
         let mut event_loop = W::looping(Noted::default());
-        let (builder, peer) = noting::<W>(&mut event_loop);
-        let stream = builder
-            .on_data(|event_loop, _, bytes| event_loop.state.bytes += bytes.len())
-            .on_eof(|event_loop, _| event_loop.state.told.push("eof".into()))
-            .start()
-            .expect("room");
+        let (stream, peer) = half_closing::<W>(&mut event_loop);
         settle::<W, _>(&mut event_loop); // it reads by now
         let answer = pattern(100_000); // more than a read brings
         assert_eq!(W::send(&mut event_loop, &peer, &answer), Ok(answer.len()));
@@ -736,19 +736,10 @@ linux_event_tests::net! {
             })
             .start()
             .expect("room");
-        // The peer writes as long as there is room, and reads nothing.
         let bytes = pattern(8_000_000);
-        let (mut sent, mut most, mut stalled) = (0, 0, 0);
-        while stalled < 20 && sent < bytes.len() {
-            match W::send(&mut event_loop, &peer, &bytes[sent..bytes.len().min(sent + 100_000)]) {
-                Ok(count) => (sent, stalled) = (sent + count, 0),
-                Err(Errno::EAGAIN) => stalled += 1,
-                Err(errno) => panic!("{errno}"),
-            }
-            soon::<W, _>(&mut event_loop);
-            most = most.max(stream.pending(&event_loop) + stream.kept(&event_loop));
-        }
-        assert!(sent < bytes.len(), "the writer was never held back");
+        let (sent, most) = flood::<W, _>(&mut event_loop, &peer, &bytes, |event_loop| {
+            stream.pending(event_loop) + stream.kept(event_loop)
+        });
         let read_max = 256 * 1024; // a ring may have filled some buffers by the time that it hears of it
         assert!(most > high && most <= high + read_max, "{most} bytes at most");
         let came = take::<W, _>(&mut event_loop, &peer, sent);

@@ -6,7 +6,7 @@ use linux_event::codec::Line;
 use linux_event::core::errno::Errno;
 use linux_event::net::{Stream, Transport};
 use linux_event_tests::both::LoopOf;
-use linux_event_tests::net::{NetWorld, finish, put, settle, soon, take, take_all, until};
+use linux_event_tests::net::{NetWorld, finish, flood, put, settle, take, take_all, until};
 
 /// What both sides begin with, and what says that a side has ended.
 const GREETING: &[u8] = b"HI";
@@ -239,19 +239,8 @@ linux_event_tests::net! {
             .on_drain(|event_loop: &mut Client<W>, _| event_loop.state.push("drain".into()))
             .start()
             .expect("room");
-        // The peer writes as long as there is room, and reads nothing.
         let bytes: Vec<u8> = (0..8_000_000).map(|at| (at / 7 + at) as u8).collect();
-        let (mut sent, mut most, mut stalled) = (0, 0, 0);
-        while stalled < 20 && sent < bytes.len() {
-            match W::send(&mut event_loop, &peer, &bytes[sent..bytes.len().min(sent + 100_000)]) {
-                Ok(count) => (sent, stalled) = (sent + count, 0),
-                Err(Errno::EAGAIN) => stalled += 1,
-                Err(errno) => panic!("{errno}"),
-            }
-            soon::<W, _>(&mut event_loop);
-            most = most.max(stream.pending(&event_loop));
-        }
-        assert!(sent < bytes.len(), "the writer was never held back");
+        let (sent, most) = flood::<W, _>(&mut event_loop, &peer, &bytes, |event_loop| stream.pending(event_loop));
         assert!(most > high && most <= 2 * high, "{most} bytes at most"); // and what was read by then
         assert!(take::<W, _>(&mut event_loop, &peer, sent) == bytes[..sent]);
         until::<W, _>(&mut event_loop, |event_loop| !event_loop.state.is_empty());
