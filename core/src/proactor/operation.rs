@@ -613,7 +613,8 @@ pub mod op {
         }
         /// See [`recv_multi`].
         RecvMulti {
-            /// At most `bytes` at a time.
+            /// At most `bytes` at a time. Older kernels take no limit and answer EINVAL (6.12 does, 6.18 does not): there a group of
+            /// buffers of that size is the limit.
             #[inline(always)]
             pub fn limit(mut self, bytes: u32) -> Self {
                 self.0.length = bytes;

@@ -167,6 +167,9 @@ impl Listener {
 
     /// Goes on with a socket that listens already: one that was inherited, or made elsewhere. It is closed in the end; who wants
     /// to keep it gives a duplicate (`try_clone`). Nothing is unlinked.
+    ///
+    /// Blocking or not is a mode of the socket that its duplicates share: the reactor wants the one, the proactor the other. So one
+    /// socket is for loops of one model.
     pub fn adopt<M: Net, S>(
         event_loop: &mut Loop<M, S>,
         socket: impl IntoSocket<M>,
