@@ -118,8 +118,8 @@ impl<M: Model, S> Loop<M, S> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Callback`] with what a callback returned; [`LoopError::Reentrant`](crate::LoopError::Reentrant) from inside a
-    /// callback; [`LoopError::Forked`](crate::LoopError::Forked).
+    /// [`Error::Callback`] with what a callback returned; [`LoopError::Reentrant`] from inside a
+    /// callback; [`LoopError::Forked`].
     pub fn drain_callbacks(&mut self) -> Result<usize, Error> {
         let mut count = 0;
         let is_stopped = std::mem::take(&mut self.stopping);
