@@ -740,6 +740,29 @@ on_kernels! {
         assert!(event_loop.state.exit().is_cut, "it is ended by having nobody to write to");
     }
 
+    fn q2_a_panic_over_the_last_of_the_output_delays_nothing_either<M>() {
+        let mut event_loop = M::looping(Seen::default());
+        let child = event_loop
+            .command("/bin/sh")
+            .args(["-c", "head -c 60000 /dev/zero"])
+            .output_grace(Duration::ZERO)
+            .on_stdout(|l: &mut LoopOf<M, Seen>, child, _| {
+                if !child.is_running(l) {
+                    std::panic::resume_unwind(Box::new(()));
+                }
+            })
+            .on_exit(|l, exit| l.state.exits.push(exit))
+            .spawn(&mut event_loop)
+            .expect("a child");
+        libc_calls::until_ended(child.pid(&event_loop).expect("a number"));
+        let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| event_loop.run()));
+        if M::BY_OPERATIONS {
+            assert!(run.is_err(), "a read brings a part of it, and the rest comes when the grace is over");
+            event_loop.run().expect("a run");
+        }
+        assert_eq!(event_loop.state.exit().is_cut, run.is_err());
+    }
+
     fn q3_who_has_ended_by_the_time_that_a_busy_loop_looks_has_not_timed_out<M>() {
         let mut event_loop = M::looping(Seen::default());
         let limit = Duration::from_millis(50);

@@ -16,7 +16,6 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::Stdio;
-use std::time::Duration;
 
 use linux_event_core::errno::Errno;
 use linux_event_core::handle::{ProcessWatch, TimerId};
@@ -36,8 +35,9 @@ use crate::signals;
 /// Bytes that are given to a child in one turn, at most: it may read as fast as it is written to.
 const PUMP_MAX: usize = 16 * CHUNK;
 
-/// Turns that what a child left in its pipes is read in once the grace is over, at most: a grandchild may write on and on.
-const LATE_TURNS: u8 = 100;
+/// Bytes that are read of an output once the grace is over, at most: what a pipe can hold, unless somebody was allowed more. A
+/// grandchild may write on and on.
+const REST_MAX: usize = 1 << 20;
 
 /// A child of a loop: a handle, which is stale once its [exit](Command::on_exit) is told, and in any other loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -143,11 +143,7 @@ struct State<M: Model, S> {
     timed_out: bool,
     /// That it was started is still to be told.
     starts: bool,
-    /// Output has come since this was last looked at.
-    has_come: bool,
-    /// Turns that are left to read what the pipes have once the grace is over.
-    late_turns: u8,
-    /// What comes from now on is the last: reads under way have been asked to end.
+    /// The grace is over: what comes from now on is the last.
     is_late: bool,
     pool: Option<PoolId>,
 }
@@ -308,8 +304,6 @@ pub(super) fn launch<M: Spawn, S>(
         timer: None,
         timed_out: false,
         starts: false,
-        has_come: false,
-        late_turns: LATE_TURNS,
         is_late: false,
         pool: None,
     });
@@ -361,15 +355,13 @@ fn try_launch<M: Spawn, S>(event_loop: &mut Loop<M, S>, child: Child) -> io::Res
         .children
         .get(child)
         .and_then(|state| state.command.timeout);
-    // Armed in any case: a loop that a forked child has inherited refuses it, and nothing is started there (G-1).
-    let timer = event_loop
-        .after(timeout.unwrap_or(Duration::MAX), move |event_loop| {
-            time_is_up(event_loop, child);
-        })
-        .map_err(refused)?;
-    match event_loop.children.get_mut(child) {
-        Some(state) if timeout.is_some() => state.timer = Some(timer),
-        _ => drop(event_loop.cancel(timer)),
+    if let Some(timeout) = timeout {
+        let timer = event_loop
+            .after(timeout, move |event_loop| time_is_up(event_loop, child))
+            .map_err(refused)?;
+        if let Some(state) = event_loop.children.get_mut(child) {
+            state.timer = Some(timer);
+        }
     }
     let mut started = std_command.spawn()?;
     drop(std_command); // and with it the child's ends of the pipes
@@ -523,7 +515,6 @@ fn tell_output<M: Model, S>(
     let Some(state) = event_loop.children.get_mut(child) else {
         return Ok(());
     };
-    state.has_come = true;
     if let Output::Collect(limit) = state.command.outputs[which] {
         let reading = &mut state.outputs[which];
         let room = limit - reading.collected.len().min(limit);
@@ -574,7 +565,6 @@ fn await_output<M: Spawn, S>(event_loop: &mut Loop<M, S>, child: Child) -> Resul
     let Some(state) = event_loop.children.get_mut(child) else {
         return Ok(());
     };
-    state.has_come = true; // there may be some that nobody has looked at
     if let Some(process) = &mut state.process {
         process.watch = None;
     }
@@ -601,42 +591,72 @@ fn await_output<M: Spawn, S>(event_loop: &mut Loop<M, S>, child: Child) -> Resul
     finish_if_over(event_loop, child)
 }
 
-/// The grace is over. What is in the pipes is read first, which may take a few turns; then somebody else holds them, and they are
-/// closed (INV-CHILD-2).
+/// The grace is over. What the pipes have is read; then somebody else holds them, and they are closed (INV-CHILD-2).
 fn output_late<M: Spawn, S>(event_loop: &mut Loop<M, S>, child: Child) -> Result<(), BoxError> {
-    if let Some(state) = event_loop.children.get_mut(child)
-        && state.late_turns > 0
-        && std::mem::take(&mut state.has_come)
-    {
-        state.timer = None;
-        state.late_turns -= 1;
-        event_loop.defer(move |event_loop| output_late(event_loop, child));
-        return Ok(());
-    }
     if let Some(state) = event_loop.children.get_mut(child) {
         state.timer = None;
         state.is_late = true;
     }
+    let mut told = Ok(());
     for which in 0..2 {
         if !M::ends_reading(event_loop, child, which) {
-            cut(event_loop, child, which)?;
+            told = told.and(finish_output(event_loop, child, which, &[]));
         }
     }
-    finish_if_over(event_loop, child)
+    told
 }
 
-/// An output has no end, and is waited for no longer.
-pub(super) fn cut<M: Spawn, S>(
+/// Tells the last of an output, whatever its callback does: `bytes`, and what is left in the pipe. If that is not its end, it has
+/// none, and is waited for no longer.
+pub(super) fn finish_output<M: Spawn, S>(
     event_loop: &mut Loop<M, S>,
     child: Child,
     which: usize,
+    bytes: &[u8],
 ) -> Result<(), BoxError> {
+    let told = catch_unwind(AssertUnwindSafe(|| {
+        tell_rest(event_loop, child, which, bytes)
+    }));
     if let Some(state) = event_loop.children.get_mut(child)
         && state.outputs[which].pipe.is_some()
     {
-        state.outputs[which].is_cut = true;
+        state.outputs[which].is_cut |= !matches!(told, Ok(Ok(true)));
     }
-    ended(event_loop, child, which)
+    let ended = ended(event_loop, child, which);
+    match told {
+        Ok(told) => told.and(ended),
+        Err(panic) => resume_unwind(panic),
+    }
+}
+
+/// Tells of `bytes`, and of what is left in the pipe; whether that was all there will be.
+fn tell_rest<M: Spawn, S>(
+    event_loop: &mut Loop<M, S>,
+    child: Child,
+    which: usize,
+    bytes: &[u8],
+) -> Result<bool, BoxError> {
+    if !bytes.is_empty() {
+        received(event_loop, child, which, bytes)?;
+    }
+    let mut left = REST_MAX;
+    while left > 0 && event_loop.children.output(child, which).is_some() {
+        let mut chunk = event_loop.children.take_chunk();
+        let read = M::read_now(event_loop, child, which, &mut chunk);
+        let told = match read {
+            Ok(count @ 1..) => received(event_loop, child, which, &chunk[..count]),
+            _ => Ok(()),
+        };
+        event_loop.children.keep_chunk(chunk);
+        told?;
+        match read {
+            Ok(0) => return Ok(true),
+            Ok(count) => left = left.saturating_sub(count),
+            Err(Errno::EINTR) => {}
+            Err(_) => break, // nothing is there by now
+        }
+    }
+    Ok(false)
 }
 
 /// Tells the exit, if the child is over.

@@ -26,8 +26,6 @@ use crate::proactor::{Completion, Proactor, Uring};
 
 /// Bytes that are read at once.
 pub(super) const CHUNK: usize = 64 * 1024;
-/// Bytes that are read of an output whose time is over, at most: all that a pipe can hold, unless somebody was allowed more.
-const REST_MAX: usize = 1 << 20;
 /// Bytes that each output of a child in the proactor has ready to be read into.
 const READ_BUFFER: usize = 16 * 1024;
 
@@ -58,10 +56,17 @@ pub trait Spawn: Model + 'static {
         pipe: &mut Self::Pipe,
         child: Child,
     ) -> io::Result<()>;
-    /// Asks for the end of a read that is under way: what it brings is told, then what is left in the pipe, and then the output is
-    /// [cut](child::cut). False if none is under way, so that what is left has been told.
+    /// Asks for the end of a read that is under way: what it brings goes to [`child::finish_output`]. False if none is.
     #[doc(hidden)]
     fn ends_reading<S>(event_loop: &mut Loop<Self, S>, child: Child, which: usize) -> bool;
+    /// Reads what is there, by hand; EAGAIN if nothing is. No read is under way: [`ends_reading`](Self::ends_reading) saw to it.
+    #[doc(hidden)]
+    fn read_now<S>(
+        event_loop: &Loop<Self, S>,
+        child: Child,
+        which: usize,
+        buffer: &mut [u8],
+    ) -> Result<usize, Errno>;
     /// Closes it, whatever is under way.
     #[doc(hidden)]
     fn let_go<S>(event_loop: &mut Loop<Self, S>, pipe: Self::Pipe);
@@ -119,6 +124,16 @@ impl Spawn for Reactor<Epoll> {
         false
     }
 
+    fn read_now<S>(
+        event_loop: &Loop<Self, S>,
+        child: Child,
+        which: usize,
+        buffer: &mut [u8],
+    ) -> Result<usize, Errno> {
+        let pipe = event_loop.children.output(child, which);
+        Linux.read(pipe.ok_or(Errno::EBADF)?.fd.borrow(), buffer)
+    }
+
     fn let_go<S>(event_loop: &mut Loop<Self, S>, pipe: ReactorPipe) {
         if let Some(watcher) = pipe.watcher {
             event_loop.cancel(watcher);
@@ -133,10 +148,7 @@ fn read_ready<S>(
     which: usize,
 ) -> Result<(), BoxError> {
     let mut chunk = event_loop.children.take_chunk();
-    let read = match event_loop.children.output(child, which) {
-        Some(pipe) => Linux.read(pipe.fd.borrow(), &mut chunk),
-        None => Err(Errno::EAGAIN),
-    };
+    let read = Reactor::read_now(event_loop, child, which, &mut chunk);
     let told = match read {
         Ok(0) => child::ended(event_loop, child, which),
         Ok(count) => child::received(event_loop, child, which, &chunk[..count]),
@@ -192,8 +204,23 @@ impl Spawn for Proactor<Uring> {
     }
 
     fn ends_reading<S>(event_loop: &mut Loop<Self, S>, child: Child, which: usize) -> bool {
+        // Where a worker of the kernel's performs reads (before Linux 6.5), no turn tells when the last of it will have come.
         let pipe = event_loop.children.output(child, which).copied();
         pipe.is_some_and(|pipe| event_loop.cancel_on(pipe) > 0)
+    }
+
+    fn read_now<S>(
+        event_loop: &Loop<Self, S>,
+        child: Child,
+        which: usize,
+        buffer: &mut [u8],
+    ) -> Result<usize, Errno> {
+        let pipe = event_loop.children.output(child, which);
+        let fd = pipe.and_then(|&pipe| event_loop.descriptor(pipe));
+        let fd = fd.ok_or(Errno::EBADF)?.borrow();
+        // Operations want it otherwise: one would not wait.
+        Linux.set_non_blocking(fd, true)?;
+        Linux.read(fd, buffer)
     }
 
     fn let_go<S>(event_loop: &mut Loop<Self, S>, pipe: File) {
@@ -219,15 +246,14 @@ fn read_done<S>(
     let is_late = event_loop.children.is_late(child);
     let told = match outcome {
         Ok(0) => return child::ended(event_loop, child, which),
+        Ok(_) if is_late => return child::finish_output(event_loop, child, which, &buffer),
         Ok(_) => child::received(event_loop, child, which, &buffer),
+        Err(Errno::EINTR | Errno::EAGAIN | Errno::ECANCELED) if is_late => {
+            return child::finish_output(event_loop, child, which, &[]);
+        }
         Err(Errno::EINTR | Errno::EAGAIN) => Ok(()),
-        Err(Errno::ECANCELED) if is_late => Ok(()),
         Err(_) => return child::ended(event_loop, child, which),
     };
-    if is_late {
-        let rest = read_rest(event_loop, child, which, file);
-        return told.and(rest);
-    }
     // It goes on reading also when its callback has failed, which stops the loop, not the child.
     if event_loop.children.output(child, which) == Some(&file)
         && event_loop.again(op::read(file, buffer)).is_err()
@@ -235,40 +261,6 @@ fn read_done<S>(
         return told.and(child::ended(event_loop, child, which));
     }
     told
-}
-
-/// Reads what is left in the pipe of an output whose time is over, by hand: the read that was under way has ended. Where a worker
-/// of the kernel's performs reads (before Linux 6.5), no turn tells when the last of it will have come.
-fn read_rest<S>(
-    event_loop: &mut Loop<Proactor<Uring>, S>,
-    child: Child,
-    which: usize,
-    file: File,
-) -> Result<(), BoxError> {
-    let is_ready = event_loop
-        .descriptor(file)
-        .is_some_and(|fd| nonblocking(fd).is_ok());
-    let mut left = if is_ready { REST_MAX } else { 0 };
-    let mut told = Ok(());
-    while told.is_ok() && left > 0 && event_loop.children.output(child, which) == Some(&file) {
-        let mut chunk = event_loop.children.take_chunk();
-        let read = match event_loop.descriptor(file) {
-            Some(fd) => Linux.read(fd.borrow(), &mut chunk),
-            None => Ok(0),
-        };
-        if let Ok(count @ 1..) = read {
-            left = left.saturating_sub(count);
-            told = child::received(event_loop, child, which, &chunk[..count]);
-        }
-        event_loop.children.keep_chunk(chunk);
-        match read {
-            Ok(0) => return child::ended(event_loop, child, which),
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(_) => break, // nothing is there by now
-        }
-    }
-    let cut = child::cut(event_loop, child, which);
-    told.and(cut)
 }
 
 /// The program's end does not wait; the child's is as children expect.
