@@ -16,8 +16,9 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::errno::Errno;
+use crate::error::{Call, Error};
 use crate::sys::fd::FdOnce;
-use crate::sys::{BorrowedFd, Kernel, Linux};
+use crate::sys::{AsRawFd, BorrowedFd, Kernel, Linux, RawFd};
 
 /// A count that ends a loop's wait. `Send` and `Sync`; waking is async-signal-safe and allocates nothing.
 ///
@@ -111,6 +112,15 @@ impl<K: Kernel> Wakeup<K> {
             self.signal(eventfd);
         }
         Ok(eventfd)
+    }
+
+    /// The number of the eventfd, for a loop of this process to watch.
+    pub(crate) fn for_loop(&self) -> Result<RawFd, Error> {
+        match self.open() {
+            Ok(eventfd) => Ok(eventfd.as_raw_fd()),
+            Err(Errno::ECHILD) => Err(Error::Forked), // it is the parent's
+            Err(errno) => Err(Error::from_call(Call::Eventfd, errno)),
+        }
     }
 
     fn signal(&self, eventfd: BorrowedFd<'_>) {

@@ -335,21 +335,18 @@ pub fn spawn_stranger() -> (u32, RawFd) {
 ///
 /// Only for a process that has no other thread in the midst of anything: the child allocates.
 pub fn in_forked_child(body: impl FnOnce()) -> ExitStatus {
-    // SAFETY: the one thread that matters is this one, and glibc's allocator can be used after a fork. The child
-    // leaves by `_exit`, so that nothing of the harness runs in it.
-    let pid = done(unsafe { libc::fork() });
-    if pid == 0 {
-        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
-        // SAFETY: it ends the process.
-        unsafe { libc::_exit(if ended.is_ok() { 0 } else { 101 }) };
+    if let Some(child) = fork_here() {
+        return reap(child);
     }
-    reap(pid as u32)
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+    leave(if ended.is_ok() { 0 } else { 101 })
 }
 
 /// Forks in the midst of what is being done, which goes on in both processes: the child's pid in the parent, which
 /// [reaps](reap) it, and `None` in the child, which has to end with [`leave`].
 pub fn fork_here() -> Option<u32> {
-    // SAFETY: as above.
+    // SAFETY: the one thread that matters is this one, and glibc's allocator can be used after a fork. The child
+    // leaves by `_exit`, so that nothing of the harness runs in it.
     let pid = done(unsafe { libc::fork() });
     (pid != 0).then_some(pid as u32)
 }

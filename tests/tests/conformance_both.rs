@@ -7,8 +7,8 @@ use linux_event::core::reactor::{Event, Interest};
 use linux_event::fake::Fake;
 use linux_event::{Epoll, Loop, LoopError, Reactor, Signal};
 use linux_event_tests::{
-    LONG, Log, LoopOf, MILLI, Machine, OnEpoll, OnFake, World, conformance, finish, note, run_in,
-    turn,
+    File, LONG, Log, LoopOf, MILLI, Machine, OnEpoll, OnFake, World, conformance, finish, note,
+    run_in, turn,
 };
 
 /// What asks nothing of descriptors.
@@ -183,6 +183,18 @@ fn g2_a_fake_loop_inside_another_is_readable_at_its_first_deadline() {
     assert!(matches!(reactor.next(), Some(Event::Timer { data: 7, .. })));
 }
 
+/// Notes that something can be read, once.
+fn note_once(event_loop: &mut LoopOf<OnEpoll, Log>, reader: File) {
+    event_loop
+        .watch(&reader)
+        .on_read(|l: &mut LoopOf<OnEpoll, Log>, watcher, _| {
+            l.state.push("read");
+            l.cancel(watcher);
+        })
+        .start()
+        .unwrap();
+}
+
 /// An outer loop whose state is the inner one, which it runs when the inner one's descriptor is readable.
 fn embed(inner: Loop<Reactor<Epoll>, Log>) -> Loop<Reactor<Epoll>, Loop<Reactor<Epoll>, Log>> {
     let mut outer = Loop::reactor_with(inner).unwrap();
@@ -211,14 +223,7 @@ fn g2_a_loop_inside_another_runs_its_watchers_timers_and_deferred_calls() {
     run_in::<OnEpoll>(|| {
         let mut inner = Loop::reactor_with(Log::new()).unwrap();
         let (reader, writer) = OnEpoll::of(&mut inner).pipe();
-        inner
-            .watch(&reader)
-            .on_read(|l: &mut LoopOf<OnEpoll, Log>, watcher, _| {
-                l.state.push("read");
-                l.cancel(watcher);
-            })
-            .start()
-            .unwrap();
+        note_once(&mut inner, reader);
         inner
             .after(MILLI, move |l| {
                 l.state.push("timer");
@@ -271,15 +276,7 @@ fn g2_r5_a_loop_inside_another_is_heard_after_a_duplicate_outlived_what_it_watch
         assert_eq!(outer.state.stats().turns, turns, "nothing more is heard");
 
         let (reader, writer) = OnEpoll::of(&mut outer.state).pipe();
-        outer
-            .state
-            .watch(&reader)
-            .on_read(|l: &mut LoopOf<OnEpoll, Log>, watcher, _| {
-                l.state.push("read");
-                l.cancel(watcher);
-            })
-            .start()
-            .unwrap();
+        note_once(&mut outer.state, reader);
         outer.state.prepare().unwrap();
         OnEpoll::of(&mut outer.state).put(writer, b"x");
         outer.run_once(Some(LONG)).unwrap();

@@ -122,13 +122,7 @@ impl<K: Kernel, P: Deref<Target = Wakeup<K>>> Epoll<K, P> {
             self.wakeup_fd = -1;
             self.wakeup = None;
         }
-        let eventfd = wakeup
-            .open()
-            .map_err(|errno| match errno {
-                Errno::ECHILD => Error::Forked, // it is the parent's
-                errno => Error::from_call(Call::Eventfd, errno),
-            })?
-            .as_raw_fd();
+        let eventfd = wakeup.for_loop()?;
         self.control(linux::EPOLL_CTL_ADD, eventfd, INTERNAL_WAKEUP)
             .map_err(|errno| Error::from_call(Call::EpollCtl, errno))?;
         self.wakeup_fd = eventfd;

@@ -192,13 +192,7 @@ impl Listener {
     /// # Errors
     /// [`LoopError::Stale`].
     pub fn pause<M: Net, S>(self, event_loop: &mut Loop<M, S>) -> Result<(), Error> {
-        let entry = self.entry(event_loop)?;
-        entry.is_paused = true;
-        if let Some(timer) = entry.retry_timer.take() {
-            event_loop.cancel(timer);
-        }
-        event_loop.attend(Owner::Listener(self.0));
-        Ok(())
+        self.set_paused(event_loop, true)
     }
 
     /// Ends a [`pause`](Self::pause), the listener's own for want of descriptors too.
@@ -206,8 +200,17 @@ impl Listener {
     /// # Errors
     /// [`LoopError::Stale`].
     pub fn resume<M: Net, S>(self, event_loop: &mut Loop<M, S>) -> Result<(), Error> {
+        self.set_paused(event_loop, false)
+    }
+
+    /// It is the program's word from now on: a pause that would have ended by itself does not.
+    fn set_paused<M: Net, S>(
+        self,
+        event_loop: &mut Loop<M, S>,
+        is_paused: bool,
+    ) -> Result<(), Error> {
         let entry = self.entry(event_loop)?;
-        entry.is_paused = false;
+        entry.is_paused = is_paused;
         if let Some(timer) = entry.retry_timer.take() {
             event_loop.cancel(timer);
         }

@@ -9,10 +9,13 @@
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
+use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use linux_event_core::errno::Errno;
@@ -154,6 +157,12 @@ fn set_mode(socket: OwnedFd, on: bool) -> Result<OwnedFd, Errno> {
     }
 }
 
+/// The file of a unix socket with this name; `None` if it is abstract, or has no name.
+fn in_file_system(path: &[u8]) -> Option<&Path> {
+    let is_there = path.first().is_some_and(|&first| first != 0);
+    is_there.then(|| Path::new(OsStr::from_bytes(path)))
+}
+
 impl SocketCalls for KernelSockets {
     type Socket = Fd;
     const OF_KERNEL: bool = true;
@@ -287,26 +296,21 @@ impl SocketCalls for KernelSockets {
     }
 
     fn socket_at(&mut self, path: &[u8]) -> Option<SocketId> {
-        use std::os::unix::ffi::OsStrExt;
         use std::os::unix::fs::{FileTypeExt, MetadataExt};
-        if path.first().is_none_or(|&first| first == 0) {
-            return None; // abstract, or none
-        }
+        let path = in_file_system(path)?;
         Self::kernel();
-        let found = std::path::Path::new(std::ffi::OsStr::from_bytes(path)).symlink_metadata();
-        let found = found.ok().filter(|it| it.file_type().is_socket())?;
+        let found = path.symlink_metadata().ok();
+        let found = found.filter(|it| it.file_type().is_socket())?;
         Some((found.dev(), found.ino()))
     }
 
     fn unlink_socket(&mut self, path: &[u8]) -> Result<(), Errno> {
-        use std::os::unix::ffi::OsStrExt;
         use std::os::unix::fs::FileTypeExt;
-        if path.first().is_none_or(|&first| first == 0) {
-            return Ok(()); // abstract, or none
-        }
-        let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
+        let Some(path) = in_file_system(path) else {
+            return Ok(());
+        };
         Self::kernel();
-        match std::fs::symlink_metadata(path) {
+        match path.symlink_metadata() {
             Ok(found) if !found.file_type().is_socket() => Err(Errno::EEXIST),
             Ok(_) => {
                 Self::kernel();

@@ -76,13 +76,7 @@ where
         if !self.is_owner() {
             return Err(Error::Forked);
         }
-        let fd = wakeup
-            .open()
-            .map_err(|errno| match errno {
-                Errno::ECHILD => Error::Forked, // it is the parent's
-                errno => Error::from_call(Call::Eventfd, errno),
-            })?
-            .as_raw_fd();
+        let fd = wakeup.for_loop()?;
         if self.internal.wakeup.is_some() {
             // The old poll must not be queued when its number is no longer ours: INV-INTERNAL-1.
             self.flush_queue()?;
