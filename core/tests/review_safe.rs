@@ -513,3 +513,59 @@ fn p14_a_slot_stays_until_a_worker_has_what_is_to_be_done_with_it() {
         (&b"first"[..], &b""[..])
     );
 }
+
+/// Other tables, lent for the length of one submission, would keep an operation on a slot from those who ask for it there.
+#[test]
+fn p14_an_operation_on_a_slot_lies_in_tables_of_its_own() {
+    let Some(ring) = ring() else { return };
+    SHELF.with_borrow_mut(|shelf| *shelf = [None, None, Some(Box::new(Tables::new()))]);
+    let tables = Juggled::new(0);
+    let order = Rc::clone(&tables.order);
+    let mut one: Loop<Juggled> = Proactor::with_storage(ring, tables).unwrap();
+    one.register_files(2).unwrap();
+    let (reader, _writer) = std::io::pipe().unwrap();
+    let file = one.adopt(owned(reader)).unwrap();
+    let slot = one.install(file).unwrap();
+    RefCell::borrow_mut(&order).push_back(2);
+    let submitted = catch_unwind(AssertUnwindSafe(|| one.submit(op::fsync(slot), 0)));
+    assert!(submitted.is_err(), "they are another's");
+    RefCell::borrow_mut(&order).push_back(0);
+    assert_eq!(one.cancel_all(), 0);
+    assert_eq!(one.backend().in_flight(), 0);
+    one.uninstall(slot).unwrap();
+}
+
+/// Tables that are lent to another proactor for the length of one report keep their operations.
+#[test]
+fn p14_what_a_proactor_is_told_is_over_it_looks_for_in_its_own_tables() {
+    let Some(ring) = ring() else { return };
+    SHELF.with_borrow_mut(|shelf| *shelf = [None, None, Some(Box::new(Tables::new()))]);
+    let tables = Juggled::new(0);
+    let order = Rc::clone(&tables.order);
+    let mut one: Loop<Juggled> = Proactor::with_storage(ring, tables).unwrap();
+    let tables = Juggled::new(1);
+    let other_order = Rc::clone(&tables.order);
+    let spy = Spy {
+        accepts: true,
+        ..Spy::default()
+    };
+    let over = Rc::clone(&spy.over);
+    let mut other: Spying<Juggled> = Proactor::with_storage(spy, tables).unwrap();
+    let (reader, _writer) = std::io::pipe().unwrap();
+    let file = one.adopt(owned(reader)).unwrap();
+    let read = one
+        .submit(op::read(file, VecBuf::with_capacity(8)), 1)
+        .unwrap();
+    // What is one's goes onto the shelf, and from there to the other one.
+    RefCell::borrow_mut(&order).push_back(2);
+    assert!(catch_unwind(AssertUnwindSafe(|| one.detach(read))).is_err());
+    RefCell::borrow_mut(&other_order).extend([0, 1]);
+    RefCell::borrow_mut(&over).push_back(read.handle());
+    let told = catch_unwind(AssertUnwindSafe(|| other.next().is_some()));
+    assert!(told.is_err(), "they are another's");
+    let _ = catch_unwind(AssertUnwindSafe(|| other.detach(read)));
+    RefCell::borrow_mut(&order).push_back(0);
+    let _ = one.cancel_all();
+    assert!(one.contains(read), "it is where it was");
+    assert!(matches!(one.release(file), Err(Error::Busy)));
+}

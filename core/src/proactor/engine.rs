@@ -191,13 +191,6 @@ where
         tables
     }
 
-    /// As [`tables`](Self::tables), whoever's they are: for an operation that works on no file, and that nothing else depends
-    /// on (INV-PSTORE-3).
-    #[inline(always)]
-    fn any_tables(&mut self) -> &mut Storage<D, OPS, T, B::Process, B::Fd> {
-        self.base.storage.storage.borrow_mut()
-    }
-
     #[inline(always)]
     pub(super) fn tables_ref(&self) -> &Storage<D, OPS, T, B::Process, B::Fd> {
         let tables = self.base.storage.storage.borrow();
@@ -342,8 +335,7 @@ where
     /// Occupies a slot, for an operation that depends on nothing but a file; in one borrow of the tables.
     #[inline(always)]
     fn occupy(&mut self, request: &mut Request<Buf>, data: D) -> Result<Handle, Error> {
-        let owner = self.owner;
-        let tables = self.any_tables();
+        let tables = self.tables();
         let mut entry = Entry {
             state: State::empty(),
             code: request.code,
@@ -352,9 +344,6 @@ where
         };
         match request.target.0 {
             Place::File(file) => {
-                if !tables.is_of(owner) {
-                    exchanged();
-                }
                 let open = tables.files.get_mut(file.handle());
                 let Some(open) = open.filter(|open| open.is_open()) else {
                     return Err(Error::Stale);
@@ -738,22 +727,17 @@ where
     /// Takes an operation out of its slot, with its last report: its name, its state and its data.
     #[inline(always)]
     fn vacate(&mut self, token: u64) -> Option<(Op, State, D)> {
-        let owner = self.owner;
-        let tables = self.any_tables();
+        // The files of the same borrow: those that the entry was in, and no others that are lent by the next one.
+        let tables = self.tables();
         let (state, file, data) = tables.operations.take(token)?;
         let op = Op::of_token(token);
-        if !state.is_empty() || file != 0 {
-            // Those that the entry was in, and no others that are lent by the next borrow.
-            if !tables.is_of(owner) {
-                exchanged();
-            }
-            if !state.is_empty() {
-                self.settle_entangled(op.handle(), state, file);
-            } else if let Some((file, open)) = tables.files.at_mut(file - 1)
-                && open.end_use()
-            {
-                self.close_idle(file);
-            }
+        if !state.is_empty() {
+            self.settle_entangled(op.handle(), state, file);
+        } else if let Some(index) = file.checked_sub(1)
+            && let Some((file, open)) = tables.files.at_mut(index)
+            && open.end_use()
+        {
+            self.close_idle(file);
         }
         Some((op, state, data))
     }

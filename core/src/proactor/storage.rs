@@ -4,9 +4,9 @@
 //! timers, signals, processes. It can lie in the proactor itself, in a `static` or in a box of zeroes.
 //!
 //! **Invariants.** *INV-PSTORE-1*: an empty storage is all zeroes, and what was never used is never written. *INV-PSTORE-3*:
-//! `owner` is the number of the proactor that the operations and files are of. It is looked at in the same borrow that reads
-//! or changes anything about a file, or about an operation that names one or that something else depends on; a storage of
-//! another's is left alone then. An operation without either may come to lie in another's storage: it is nothing to it.
+//! `owner` is the number of the proactor that the operations and files are of. It is looked at whenever the storage is borrowed,
+//! and a storage of another's is neither read nor changed: an operation that came to lie in one would be found by nobody who asks
+//! what a registered slot is waited for by.
 //!
 //! **Why this shape.** What holds a storage is any type that lends one, which is to say that it may lend another one each
 //! time: then uses would be counted here and taken off there, and a descriptor closed that a ring still names (P-14). No two

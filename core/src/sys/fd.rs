@@ -224,13 +224,12 @@ impl<K: Kernel> FdOnce<K> {
         if let Some(fd) = self.get() {
             return Ok(fd);
         }
-        let epoch = self.kernel.process_epoch();
-        let opener = self
-            .epoch
-            .compare_exchange(0, epoch, Ordering::Relaxed, Ordering::Relaxed);
-        if opener.is_err_and(|first| first != epoch) {
-            return Err(Errno::ECHILD);
+        if self.raw.load(Ordering::SeqCst) >= 0 {
+            return self.get().ok_or(Errno::ECHILD); // unless another thread was faster
         }
+        // A parent may have tried, without success. Whoever else opens it now is of this process, and says the same.
+        self.epoch
+            .store(self.kernel.process_epoch(), Ordering::Relaxed);
         let fresh = open(&self.kernel)?;
         // Whoever comes second closes what it opened by dropping it.
         if self

@@ -3,8 +3,9 @@
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use linux_event_core::proactor::{Event, Proactor, Target, Uring, op};
+use linux_event_core::proactor::{Event, Options, Proactor, Target, Uring, op};
 use linux_event_core::signal::{Signal, SignalSet};
+use linux_event_core::sys::Linux;
 
 use crate::buf::VecBuf;
 
@@ -86,6 +87,36 @@ fn c1_processes_end_once() {
     assert_eq!(codes, [0, 1, 2]);
     for child in &mut children {
         let _ = child.wait(); // reaped already
+    }
+}
+
+/// Its number is closed then; the kernel is asked to let go of what it named, also where submissions are handed over in batches.
+#[test]
+fn c1_a_watch_that_is_cancelled_leaves_nothing_in_the_ring() {
+    for submit_batch in [0, 4] {
+        let options = Options {
+            submit_batch,
+            ..Options::default()
+        };
+        let mut engine: Engine =
+            Proactor::new(Uring::with_options(Linux, options).unwrap()).unwrap();
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let watch = engine.process(child.id() as i32, false, 1).unwrap();
+        engine.wait(Some(Duration::ZERO)).unwrap();
+        assert!(engine.cancel(watch));
+        engine.wait(Some(Duration::ZERO)).unwrap();
+        assert!(engine.next().is_none());
+        let counters = engine.counters();
+        assert_eq!(
+            (counters.submitted, counters.completions),
+            (2, 2),
+            "the poll, and its cancel"
+        );
+        drop(child.stdin.take());
+        child.wait().unwrap();
     }
 }
 

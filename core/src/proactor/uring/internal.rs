@@ -305,7 +305,7 @@ where
             return Err(Errno::EAGAIN); // INV-INTERNAL-3
         }
         let mut flushed = self.flush_queue();
-        if flushed.is_ok() && self.ring.has_room(1) {
+        if flushed.is_ok() && self.ring.has_room_left(1) {
             self.ring.push(Sqe {
                 opcode: linux::io_uring_op::IORING_OP_ASYNC_CANCEL as u8,
                 fd,

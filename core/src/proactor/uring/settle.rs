@@ -319,7 +319,8 @@ where
             return None;
         };
         slot.state &= !GATED;
-        if result == CANCELLED {
+        // Whatever it failed for: what follows it was cancelled.
+        if result < 0 {
             slot.state |= NEVER_BEGAN;
         }
         if slot.state & HEARD == 0 {
