@@ -148,7 +148,8 @@ fn p4_a_request_of_the_loops_own_that_finds_nothing_cancels_nothing() {
     let token = Handle::new(0, Tag::Operation, 0);
     ring.push(token, read(), vouched()).unwrap();
     ring.flush().unwrap();
-    ring.remove(9).unwrap(); // no process is watched by this number
+    ring.remove_process(9, Handle::new(0, Tag::Process, 0))
+        .unwrap(); // none is watched by this word
     for _ in 0..3 {
         ring.wait(None, Some(Duration::ZERO)).unwrap();
         assert!(ring.pop().is_none(), "nobody asked for its end");

@@ -76,6 +76,15 @@ pub trait Backend {
     /// Those of `epoll_ctl(2)`: ENOENT if it is not registered, EBADF.
     fn remove(&mut self, fd: RawFd) -> Result<(), Errno>;
 
+    /// Ends the registration of a process's `fd`, which was added with `token`. Its number may be closed when this returns.
+    ///
+    /// # Errors
+    /// As [`remove`](Self::remove).
+    fn remove_process(&mut self, fd: RawFd, token: Handle) -> Result<(), Errno> {
+        let _ = token;
+        self.remove(fd)
+    }
+
     /// Starts over with nothing registered but the backend's own descriptors. The engine adds its watchers again.
     ///
     /// # Errors

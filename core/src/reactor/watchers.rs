@@ -188,14 +188,15 @@ where
         let Some(entry) = self.forget(handle) else {
             return false;
         };
-        let fd = match &entry.kind {
-            Kind::Process { pidfd, .. } => pidfd.as_raw_fd(),
-            _ => entry.fd,
-        };
         if entry.registered != UNREGISTERED {
             // EBADF and ENOENT: it was closed before, which ended the registration too, unless a duplicate lives on.
             self.stats.controls += 1;
-            let _ = self.backend.remove(fd);
+            let _ = match &entry.kind {
+                Kind::Process { pidfd, .. } => {
+                    self.backend.remove_process(pidfd.as_raw_fd(), handle)
+                }
+                _ => self.backend.remove(entry.fd),
+            };
         }
         true
     }

@@ -378,7 +378,7 @@ impl Driver<'_> {
                 let _ = self.ring.attach(wakeup);
             }
             1 => drop(self.ring.add(7, 1, process)),
-            2 => drop(self.ring.remove(7)),
+            2 => drop(self.ring.remove_process(7, process)),
             3 => drop(self.ring.arm(Some(self.ring.now()))),
             4 => drop(
                 self.ring

@@ -298,31 +298,19 @@ where
         Err(Errno::EOPNOTSUPP)
     }
 
-    /// Ends the poll of a process. Its number may be closed when this returns: what is queued of it is handed over, or taken
-    /// back.
-    fn remove(&mut self, fd: RawFd) -> Result<(), Errno> {
+    /// As [`modify`](Self::modify).
+    fn remove(&mut self, _fd: RawFd) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Ends the poll of a process. What is queued of it is handed over, or taken back: only that has its number.
+    fn remove_process(&mut self, _fd: RawFd, token: Handle) -> Result<(), Errno> {
         if !self.is_owners() {
             return Err(Errno::EAGAIN); // INV-INTERNAL-3
         }
-        let mut flushed = self.flush_queue();
-        if flushed.is_ok() && self.ring.has_room_left(1) {
-            self.ring.push(Sqe {
-                opcode: linux::io_uring_op::IORING_OP_ASYNC_CANCEL as u8,
-                fd,
-                op_flags: linux::IORING_ASYNC_CANCEL_FD | linux::IORING_ASYNC_CANCEL_ALL,
-                user_data: super::CONTROL_CANCEL.raw(),
-                ..Sqe::EMPTY
-            });
-            flushed = self.flush_queue();
-        }
-        if flushed.is_err() {
+        if self.flush_queue().is_err() {
             self.ring.for_each_queued(|sqe| {
-                let names_it = sqe.fd == fd
-                    && (sqe.opcode == linux::io_uring_op::IORING_OP_POLL_ADD as u8
-                        || sqe.opcode == linux::io_uring_op::IORING_OP_ASYNC_CANCEL as u8);
-                let is_operation =
-                    Handle::from_raw(sqe.user_data).is_some_and(|handle| handle.is(Tag::Operation));
-                if names_it && !is_operation {
+                if sqe.user_data == token.raw() {
                     *sqe = Sqe {
                         user_data: super::CONTROL_CANCEL.raw(),
                         ..Sqe::EMPTY
@@ -330,7 +318,8 @@ where
                 }
             });
         }
-        Ok(())
+        self.cancel_word(token.raw())
+            .map_err(|error| error.errno().unwrap_or(Errno::EAGAIN))
     }
 
     /// Nothing can be orphaned: a poll names a file, not a number.
