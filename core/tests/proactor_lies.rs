@@ -219,6 +219,7 @@ impl proactor::Backend for Liar {
     fn make_room(&mut self, _: usize) -> Result<(), Error> {
         self.error()
     }
+    fn end_chain(&mut self) {}
     fn cancel(&mut self, _: Handle) -> Result<(), Error> {
         self.error()
     }

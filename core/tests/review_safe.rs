@@ -9,7 +9,7 @@ mod buf;
 mod spy;
 
 use std::borrow::{Borrow, BorrowMut};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
@@ -22,8 +22,8 @@ use buf::{VecBuf, vouched};
 use linux_event_core::error::Error;
 use linux_event_core::handle::{Handle, Tag};
 use linux_event_core::proactor::{
-    Backend as _, Completion, Event, Link, Proactor, Request, Storage, Target, Uring,
-    VectoredRequest, Vectors, op,
+    Backend as _, Completion, Event, IoBuf, Link, Proactor, RawBuf, Request, Storage, Target,
+    Uring, VectoredRequest, Vectors, op,
 };
 use linux_event_core::reactor::Backend as _;
 use linux_event_core::signal::{Signal, SignalCounts, SignalSet};
@@ -333,7 +333,7 @@ fn g1_a_bare_ring_touches_nothing_in_a_forked_child() {
         vouched(),
     )
     .unwrap();
-    ring.add(0, 1, Handle::new(1, Tag::Watcher, 1)).unwrap();
+    ring.add(0, 1, Handle::new(1, Tag::Process, 1)).unwrap();
     // SAFETY: the child touches the ring only, and ends without returning.
     unsafe {
         let child = libc::fork();
@@ -344,7 +344,8 @@ fn g1_a_bare_ring_touches_nothing_in_a_forked_child() {
                 ring.arm(None) == Err(Error::Forked),
                 ring.set_signals(SignalSet::EMPTY) == Err(Error::Forked),
                 ring.take_signals(&mut counts) == Err(Error::Forked),
-                ring.remove(0).is_err(),
+                ring.remove_process(0, Handle::new(1, Tag::Process, 1))
+                    .is_err(),
                 ring.wait(None, None) == Err(Error::Forked),
                 ring.cancel(Handle::new(0, Tag::Operation, 1)) == Err(Error::Forked),
                 ring.pop().is_none(),
@@ -358,6 +359,93 @@ fn g1_a_bare_ring_touches_nothing_in_a_forked_child() {
             libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0,
             "{status:#x}"
         );
+    }
+}
+
+/// A buffer that forks when it is dropped for the first time in a process.
+#[derive(Debug)]
+struct Forking(Option<VecBuf>);
+
+thread_local! {
+    /// What `fork` said: 0 in the child.
+    static FORKED: Cell<Option<i32>> = const { Cell::new(None) };
+}
+
+impl Drop for Forking {
+    fn drop(&mut self) {
+        if self.0.take().is_some() && FORKED.get().is_none() {
+            // SAFETY: the child goes on with the end of a ring, and ends without returning from the test.
+            FORKED.set(Some(unsafe { libc::fork() }));
+        }
+    }
+}
+
+// SAFETY: its memory is the vector's, whose parts are lent as it says.
+unsafe impl IoBuf for Forking {
+    fn into_raw(mut self) -> RawBuf {
+        self.0.take().expect("a buffer has bytes").into_raw()
+    }
+    unsafe fn from_raw(raw: RawBuf) -> Self {
+        // SAFETY: the caller vouches for it.
+        Self(Some(unsafe { VecBuf::from_raw(raw) }))
+    }
+    fn bytes(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], VecBuf::bytes)
+    }
+    fn capacity(&self) -> usize {
+        self.0.as_ref().map_or(0, VecBuf::capacity)
+    }
+    fn fill(&mut self, bytes: &[u8]) -> usize {
+        self.0.as_mut().map_or(0, |buffer| buffer.fill(bytes))
+    }
+}
+
+#[test]
+fn g1_a_buffer_that_forks_when_it_is_dropped_ends_in_both() {
+    let _alone = Other::new();
+    // How many have settled, are in flight, and are queued when the ring ends.
+    for places in [[1, 1, 0], [0, 2, 0], [0, 1, 1], [0, 0, 2]] {
+        let ring: Uring<Forking> = match Uring::new() {
+            Ok(ring) => ring,
+            Err(Error::NoRing { .. }) => return,
+            Err(other) => panic!("{other:?}"),
+        };
+        let mut proactor: Proactor<Forking, u32, 8, 8, Uring<Forking>> =
+            Proactor::new(ring).unwrap();
+        let (mut ours, peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let file = proactor
+            .adopt(owned(peer))
+            .map_err(|(error, _)| error)
+            .unwrap();
+        let read = || op::recv(file, Forking(Some(VecBuf::with_capacity(1))));
+        for (number, count) in places.into_iter().enumerate() {
+            for _ in 0..count {
+                proactor
+                    .submit(read(), 0)
+                    .map_err(|refused| refused.error)
+                    .unwrap();
+            }
+            if number < 2 {
+                proactor.flush().unwrap();
+            }
+            if number == 0 {
+                ours.write_all(&[1; 1][..count]).unwrap();
+                proactor.wait(Some(Duration::ZERO)).unwrap();
+            }
+        }
+        FORKED.set(None);
+        drop(proactor);
+        let child = FORKED.take().expect("a buffer was dropped");
+        assert!(child >= 0);
+        // SAFETY: the child does nothing else any more.
+        unsafe {
+            if child == 0 {
+                libc::_exit(0);
+            }
+            let mut status = 0;
+            assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+            assert_eq!(status, 0, "{places:?}: {status:#x}");
+        }
     }
 }
 

@@ -233,6 +233,9 @@ pub trait Backend: reactor::Backend {
     /// [`Error::Full`] if that is more than there can ever be; [`Error::Os`] if flushing fails.
     fn make_room(&mut self, entries: usize) -> Result<(), Error>;
 
+    /// What is queued next is no member of the chain that was queued last, whole or not.
+    fn end_chain(&mut self);
+
     /// Asks the kernel to cancel the operation of `token`. Whatever comes of it, the operation reports its end itself.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 pub mod backend;
 mod buffer;
 mod cancel;
+mod chain;
 mod engine;
 mod event;
 mod files;
@@ -14,7 +15,8 @@ mod uring;
 
 pub use backend::{Backend, Carried, Counters, Popped, Report, Shutdown, Simulated, Stat, Vouched};
 pub use buffer::{Block, IoBuf, Pool, RawBuf};
-pub use engine::{Proactor, RefusedChain, Step};
+pub use chain::RefusedChain;
+pub use engine::{Proactor, Step};
 pub use event::{Completion, Event, Payload};
 pub use operation::{
     CURRENT, Code, Extra, FixedBuffer, FixedFile, Group, How, Link, MessageFlags, PollEvents,

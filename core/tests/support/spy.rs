@@ -136,6 +136,7 @@ impl proactor::Backend for Spy {
     fn make_room(&mut self, _: usize) -> Result<(), Error> {
         Ok(())
     }
+    fn end_chain(&mut self) {}
     fn cancel(&mut self, _: Handle) -> Result<(), Error> {
         Ok(())
     }

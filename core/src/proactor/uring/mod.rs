@@ -389,6 +389,12 @@ where
         self.make_room_now(entries)
     }
 
+    fn end_chain(&mut self) {
+        if self.is_owners() {
+            self.ring.end_chain();
+        }
+    }
+
     fn cancel(&mut self, token: Handle) -> Result<(), Error> {
         self.submit_cancel(token)
     }

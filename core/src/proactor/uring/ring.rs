@@ -167,6 +167,22 @@ impl Ring {
         self.queued() > 0 && unsafe { last.read() }.flags & (LINK | HARD_LINK) != 0
     }
 
+    /// Has the submission that was queued last lead to nothing, if the kernel can't know of it yet.
+    pub(super) fn end_chain(&mut self) {
+        // SAFETY: INV-RING-1.
+        let published = unsafe { self.parts.sq_tail.as_ref() }.load(Ordering::Relaxed);
+        if published == self.tail || self.queued() == 0 {
+            return; // what was handed over ends with that call
+        }
+        let last = self.queued_at(self.queued().wrapping_sub(1));
+        // SAFETY: INV-RING-1, INV-RING-2: inside the array, and beyond the tail that the kernel knows.
+        unsafe {
+            let mut sqe = last.read();
+            sqe.flags &= !(LINK | HARD_LINK);
+            last.write(sqe);
+        }
+    }
+
     /// Changes queued submissions, if they are the program's.
     pub(super) fn for_each_queued(&mut self, mut change: impl FnMut(&mut Sqe)) {
         if !self.owns_queue {

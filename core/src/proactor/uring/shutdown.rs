@@ -56,7 +56,10 @@ where
             return report;
         }
         let end = self.kernel.monotonic() + limit;
-        report.settled += self.drain();
+        let Some(settled) = self.drain() else {
+            return Shutdown::default();
+        };
+        report.settled += settled;
         // The first slot that was not asked for yet.
         let mut next = 0;
         let mut round = SHORT_ROUND;
@@ -86,7 +89,9 @@ where
                 timeout_ns,
             );
             self.ring.take_batch();
-            let settled = self.drain();
+            let Some(settled) = self.drain() else {
+                return Shutdown::default();
+            };
             report.settled += settled;
             // A kernel that lets nobody in will tell nothing, however long it is asked.
             let is_barred = matches!(entered, Err(Errno::EPERM | Errno::EACCES | Errno::ENOSYS));
@@ -102,7 +107,10 @@ where
             // What its thread has not looked at can't be taken back: numbers in it must not outlive this (P-14).
             let _ = self.flush_queue();
             self.ring.take_batch();
-            report.settled += self.drain();
+            let Some(settled) = self.drain() else {
+                return Shutdown::default();
+            };
+            report.settled += settled;
         }
         report.settled += self.take_back_queued();
         report.leaked = self.in_flight as usize;
@@ -112,8 +120,9 @@ where
         report
     }
 
-    /// Drops everything that the batch gives back; returns how many operations settled.
-    fn drain(&mut self) -> usize {
+    /// Drops everything that the batch gives back; returns how many operations settled. `None` in a child that a buffer forked
+    /// when it was dropped: the rings are not there.
+    fn drain(&mut self) -> Option<usize> {
         let mut settled = 0;
         while let Some(popped) = self.pop_next() {
             settled += match popped {
@@ -125,7 +134,7 @@ where
         self.held = Held::empty();
         self.descriptor = None;
         self.vectors.clear();
-        settled
+        self.is_owners().then_some(settled)
     }
 
     /// Asks for the end of what is in flight, from slot `next` on, as far as the queue has room; returns the first slot that

@@ -205,6 +205,16 @@ impl Backend for Fake {
         self.make_entries(entries)
     }
 
+    fn end_chain(&mut self) {
+        if !self.is_owner {
+            return;
+        }
+        self.touch("end_chain");
+        if let Some(Entry::Operation(operation)) = self.operations.queue.back_mut() {
+            operation.request.link = Link::None;
+        }
+    }
+
     fn cancel(&mut self, token: Handle) -> Result<(), Error> {
         if !self.is_owner {
             return Err(Error::Forked);
