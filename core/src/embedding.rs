@@ -40,8 +40,8 @@
 //!
 //! Where the end of the program is that of the process, nothing need be dropped: the kernel takes back descriptors, memory, and a
 //! ring with all that is under way. A program that ends by `exit`, and takes a proactor from
-//! [`Proactor::over`](crate::proactor::Proactor::over), does not link what shuts a ring down, which is 4 kB. `static-echo`,
-//! with both models, is 60 kB.
+//! [`Proactor::over`](crate::proactor::Proactor::over), does not link what shuts a ring down, which is 4 kB. `static-echo`
+//! is 60 kB with both models; with the reactor alone it would be 29 kB, with the proactor alone 43 kB.
 //!
 //! Until it waits for the first time, `static-echo` makes 10 system calls as a reactor, 11 as a proactor, those of its socket
 //! included. A loop by itself costs: a reactor 1, a proactor 3 with its ring in memory of the program's own; 2 for signals,
