@@ -8,9 +8,12 @@ mod engine;
 mod event;
 mod files;
 mod operation;
+mod others;
 mod resources;
+mod settling;
 mod slots;
 mod storage;
+mod submission;
 mod uring;
 
 pub use backend::{Backend, Carried, Counters, Popped, Report, Shutdown, Simulated, Stat, Vouched};
