@@ -362,41 +362,16 @@ fn g1_a_bare_ring_touches_nothing_in_a_forked_child() {
     }
 }
 
-/// A buffer that forks when it is dropped for the first time in a process.
-#[derive(Debug)]
-struct Forking(Option<VecBuf>);
-
 thread_local! {
     /// What `fork` said: 0 in the child.
     static FORKED: Cell<Option<i32>> = const { Cell::new(None) };
 }
 
-impl Drop for Forking {
-    fn drop(&mut self) {
-        if self.0.take().is_some() && FORKED.get().is_none() {
-            // SAFETY: the child goes on with the end of a ring, and ends without returning from the test.
-            FORKED.set(Some(unsafe { libc::fork() }));
-        }
-    }
-}
-
-// SAFETY: its memory is the vector's, whose parts are lent as it says.
-unsafe impl IoBuf for Forking {
-    fn into_raw(mut self) -> RawBuf {
-        self.0.take().expect("a buffer has bytes").into_raw()
-    }
-    unsafe fn from_raw(raw: RawBuf) -> Self {
-        // SAFETY: the caller vouches for it.
-        Self(Some(unsafe { VecBuf::from_raw(raw) }))
-    }
-    fn bytes(&self) -> &[u8] {
-        self.0.as_ref().map_or(&[], VecBuf::bytes)
-    }
-    fn capacity(&self) -> usize {
-        self.0.as_ref().map_or(0, VecBuf::capacity)
-    }
-    fn fill(&mut self, bytes: &[u8]) -> usize {
-        self.0.as_mut().map_or(0, |buffer| buffer.fill(bytes))
+/// Forks, once until that is forgotten.
+fn forks_once() {
+    if FORKED.get().is_none() {
+        // SAFETY: the child goes on with the end of a ring, and ends without returning from the test.
+        FORKED.set(Some(unsafe { libc::fork() }));
     }
 }
 
@@ -405,19 +380,13 @@ fn g1_a_buffer_that_forks_when_it_is_dropped_ends_in_both() {
     let _alone = Other::new();
     // How many have settled, are in flight, and are queued when the ring ends.
     for places in [[1, 1, 0], [0, 2, 0], [0, 1, 1], [0, 0, 2]] {
-        let ring: Uring<Forking> = match Uring::new() {
-            Ok(ring) => ring,
-            Err(Error::NoRing { .. }) => return,
-            Err(other) => panic!("{other:?}"),
-        };
-        let mut proactor: Proactor<Forking, u32, 8, 8, Uring<Forking>> =
-            Proactor::new(ring).unwrap();
+        let Some(mut proactor) = acting() else { return };
         let (mut ours, peer) = std::os::unix::net::UnixStream::pair().unwrap();
         let file = proactor
             .adopt(owned(peer))
             .map_err(|(error, _)| error)
             .unwrap();
-        let read = || op::recv(file, Forking(Some(VecBuf::with_capacity(1))));
+        let read = || op::recv(file, Acting(Some(VecBuf::with_capacity(1)), || {}));
         for (number, count) in places.into_iter().enumerate() {
             for _ in 0..count {
                 proactor
@@ -434,7 +403,9 @@ fn g1_a_buffer_that_forks_when_it_is_dropped_ends_in_both() {
             }
         }
         FORKED.set(None);
+        ACT.set(forks_once);
         drop(proactor);
+        ACT.set(|| {});
         let child = FORKED.take().expect("a buffer was dropped");
         assert!(child >= 0);
         // SAFETY: the child does nothing else any more.
@@ -656,4 +627,171 @@ fn p14_what_a_proactor_is_told_is_over_it_looks_for_in_its_own_tables() {
     let _ = one.cancel_all();
     assert!(one.contains(read), "it is where it was");
     assert!(matches!(one.release(file), Err(Error::Busy)));
+}
+
+/// Where the rings of this process are mapped.
+fn mapped_rings() -> Vec<usize> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let rings = maps.lines().filter(|line| line.contains("[io_uring]"));
+    rings
+        .map(|line| usize::from_str_radix(line.split('-').next().unwrap(), 16).unwrap())
+        .collect()
+}
+
+/// A buffer that does something when it is dropped for the first time.
+#[derive(Debug)]
+struct Acting(Option<VecBuf>, fn());
+
+impl Drop for Acting {
+    fn drop(&mut self) {
+        if self.0.take().is_some() {
+            self.1();
+        }
+    }
+}
+
+thread_local! {
+    /// What buffers do that come from the kernel.
+    static ACT: Cell<fn()> = const { Cell::new(|| {}) };
+}
+
+// SAFETY: its memory is the vector's, whose parts are lent as it says.
+unsafe impl IoBuf for Acting {
+    fn into_raw(mut self) -> RawBuf {
+        self.0.take().expect("a buffer has bytes").into_raw()
+    }
+    unsafe fn from_raw(raw: RawBuf) -> Self {
+        // SAFETY: the caller vouches for it.
+        Self(Some(unsafe { VecBuf::from_raw(raw) }), ACT.get())
+    }
+    fn bytes(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], VecBuf::bytes)
+    }
+    fn capacity(&self) -> usize {
+        self.0.as_ref().map_or(0, VecBuf::capacity)
+    }
+    fn fill(&mut self, bytes: &[u8]) -> usize {
+        self.0.as_mut().map_or(0, |buffer| buffer.fill(bytes))
+    }
+}
+
+fn acting() -> Option<Proactor<Acting, u32, 8, 8, Uring<Acting>>> {
+    match Uring::new() {
+        Ok(ring) => Some(Proactor::new(ring).unwrap()),
+        Err(Error::NoRing { .. }) => None,
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+/// A proactor with a registered buffer.
+fn with_registered() -> Option<Proactor<Acting, u32, 8, 8, Uring<Acting>>> {
+    let mut proactor = acting()?;
+    let buffer = Acting(Some(VecBuf::with_capacity(64)), || {});
+    let registered = proactor.register_buffers(Vectors::from_iter([buffer]));
+    registered.map_err(|(error, _)| error).unwrap();
+    Some(proactor)
+}
+
+#[test]
+fn g1_a_registered_buffer_that_forks_when_it_is_dropped_leaves_the_childs_memory_alone() {
+    let _alone = Other::new();
+    let others = mapped_rings();
+    let Some(proactor) = with_registered() else {
+        return;
+    };
+    let Some(hole) = mapped_rings().into_iter().find(|at| !others.contains(at)) else {
+        return; // its memory is the program's own
+    };
+    thread_local! { static HOLE: Cell<usize> = const { Cell::new(0) }; }
+    HOLE.set(hole);
+    FORKED.set(None);
+    ACT.set(|| {
+        // SAFETY: the child maps a page where the parent's ring is not in it, and ends without returning from the test.
+        unsafe {
+            let child = libc::fork();
+            FORKED.set(Some(child));
+            if child == 0 {
+                let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+                let writable = libc::PROT_READ | libc::PROT_WRITE;
+                let hole = std::ptr::without_provenance_mut(HOLE.get());
+                if libc::mmap(hole, 4096, writable, flags, -1, 0) == libc::MAP_FAILED {
+                    libc::_exit(2);
+                }
+            }
+        }
+    });
+    drop(proactor);
+    ACT.set(|| {});
+    let child = FORKED.take().expect("a buffer was dropped");
+    assert!(child >= 0);
+    // SAFETY: the child only asks whether its page is there.
+    unsafe {
+        if child == 0 {
+            let mut is_there = 0;
+            let page = std::ptr::without_provenance_mut(hole);
+            libc::_exit(i32::from(libc::mincore(page, 4096, &raw mut is_there) != 0));
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+        assert_eq!(
+            status, 0,
+            "1 is a page that is gone, 2 one that was taken: {status:#x}"
+        );
+    }
+}
+
+#[test]
+fn p12_a_registered_buffer_that_panics_when_it_is_dropped_gives_the_rings_place_back() {
+    let _alone = Other::new();
+    // A thread has sixteen.
+    for _ in 0..20 {
+        let Some(proactor) = with_registered() else {
+            return;
+        };
+        if !proactor.backend().capabilities().registered_ring {
+            assert!(!has_registered_rings(), "no place is left");
+            return;
+        }
+        ACT.set(|| panic!("as it is dropped"));
+        let ended = catch_unwind(AssertUnwindSafe(|| drop(proactor)));
+        ACT.set(|| {});
+        assert!(ended.is_err());
+    }
+}
+
+/// Whether this kernel has places for rings, as a thread that has none yet is told.
+fn has_registered_rings() -> bool {
+    let fresh =
+        std::thread::spawn(|| ring().is_some_and(|ring| ring.capabilities().registered_ring));
+    fresh.join().unwrap()
+}
+
+#[test]
+fn p14_a_process_is_unwatched_in_tables_of_its_own() {
+    let _alone = Other::new();
+    let make = || {
+        let (tables, exchange) = shifty();
+        let made: Loop<Shifty> = Proactor::with_storage(ring()?, tables).unwrap();
+        Some((made, exchange))
+    };
+    let (Some((mut one, ones)), Some((mut other, others))) = (make(), make()) else {
+        return;
+    };
+    let mut child = std::process::Command::new("cat")
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    other.after(Duration::from_secs(9), 0).unwrap();
+    let watch = one.process(child.id() as i32, false, 7).unwrap();
+    ones.replace(Some(Box::new(Tables::new())));
+    assert!(catch_unwind(AssertUnwindSafe(|| one.set_counted(watch, true))).is_err());
+    others.replace(LEFT.take());
+    let cancelled = catch_unwind(AssertUnwindSafe(|| other.cancel(watch)));
+    assert!(cancelled.is_err(), "{cancelled:?}");
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    // Neither has its own tables any more: both leave them alone.
+    for ended in [one, other] {
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(ended)));
+    }
 }

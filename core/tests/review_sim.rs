@@ -157,10 +157,73 @@ fn p4_a_request_of_the_loops_own_that_finds_nothing_cancels_nothing() {
     end(ring, sim);
 }
 
+/// Whether a read ends that is cancelled, where a kernel decides so from then on, and is willing after that.
+fn ends(then: &[u8]) -> bool {
+    let mut first = vec![PROMPT, LATER];
+    first.extend_from_slice(then);
+    let (ring, sim) = scripted(Manners::default(), Options::default(), &first, LATER);
+    let mut proactor: Loop = Proactor::new(ring).unwrap();
+    let op = proactor.submit(read(), 0).unwrap();
+    proactor.flush().unwrap();
+    assert!(proactor.cancel(op));
+    let mut ends = false;
+    for _ in 0..400 {
+        // A kernel that does not take everything says so.
+        let _ = proactor.wait(Some(Duration::ZERO));
+        ends |= next(&mut proactor).is_some();
+    }
+    assert_eq!(ends, !proactor.contains(op), "P-3");
+    end(proactor, sim);
+    ends
+}
+
+#[test]
+fn p4_what_could_only_be_told_to_a_worker_is_asked_for_again() {
+    /// A cancel is answered EALREADY.
+    const TOLD: u8 = 248;
+    for times in [1, 2, 50] {
+        assert!(ends(&vec![TOLD; times]), "{times}");
+    }
+}
+
+#[test]
+fn p4_a_request_that_is_cut_off_its_pause_is_made_again() {
+    /// A cancel is answered ENOENT.
+    const MISSED: u8 = 240;
+    for cut in 0..200 {
+        let mut then = [MISSED; 200];
+        then[cut] = ONE;
+        assert!(ends(&then), "a cut at {cut}");
+    }
+}
+
+/// What a kernel decides that takes no submission.
+const NONE: u8 = 224;
+
+#[test]
+fn c1_a_pidfd_that_a_submitting_thread_has_not_looked_at_stays_open() {
+    let manners = Manners {
+        flags: Some(u32::MAX),
+        ..Manners::default()
+    };
+    let options = Options {
+        sqpoll_idle: Some(Duration::from_millis(1)),
+        ..Options::default()
+    };
+    let sim = Sim::new(&vec![NONE; 200_000], manners);
+    let ring: Ring = Uring::with_options(sim, options).expect("a ring");
+    let mut proactor: Loop = Proactor::new(ring).unwrap();
+    let before = sim.leftovers().0;
+    let watch = proactor.process(1, false, 7).unwrap();
+    assert!(proactor.cancel(watch));
+    assert_eq!(sim.leftovers().0, before + 1, "its poll is queued");
+    drop(proactor);
+    assert_eq!(sim.leftovers().0, 1, "the ring is closed");
+    end((), sim);
+}
+
 #[test]
 fn p14_what_a_submitting_thread_has_not_looked_at_stays_open() {
-    /// Takes no submission.
-    const NONE: u8 = 224;
     let manners = Manners {
         flags: Some(u32::MAX),
         ..Manners::default()
@@ -193,8 +256,6 @@ fn p14_what_a_submitting_thread_has_not_looked_at_stays_open() {
 
 #[test]
 fn p10_what_is_cut_off_from_its_timeout_ends_though_the_kernel_takes_nothing_next() {
-    /// Takes no submission.
-    const NONE: u8 = 224;
     /// EAGAIN.
     const AGAIN: u8 = 201;
     for refusal in [&[0, NONE][..], &[AGAIN]] {

@@ -203,6 +203,11 @@ impl Probe {
         }
     }
 
+    /// A descriptor of the test's, as this kernel's.
+    pub(crate) fn take_in(&self, fd: Fd<Linux>) -> Fd<Self> {
+        self.own(Name::Close, fd)
+    }
+
     fn own(&self, name: Name, fd: Fd<Linux>) -> Fd<Self> {
         let raw = fd.into_raw();
         let doubled = locked(&self.0.open).insert(raw, name);

@@ -215,7 +215,9 @@ pub trait Backend: reactor::Backend {
 
     /// Queues the closing of a descriptor, which the kernel owns once it has taken the submission. It is closed exactly
     /// once, also when the operation is cancelled because a chain broke before it; whatever comes of the proactor it is
-    /// closed, or leaked where that can't be known.
+    /// closed, or leaked where that can't be known. If the kernel took the beginning of its chain and not the rest, its report says
+    /// ECANCELED and brings the descriptor back ([`Carried::Descriptor`]): to be closed when that beginning is over, which may look
+    /// for it until then.
     ///
     /// # Errors
     /// Why, and the descriptor.
@@ -235,6 +237,13 @@ pub trait Backend: reactor::Backend {
 
     /// What is queued next is no member of the chain that was queued last, whole or not.
     fn end_chain(&mut self);
+
+    /// Whether an operation in flight may not have found its file, although the kernel has taken it, and it is none of those that
+    /// always may: as the beginning of a chain that was cut.
+    fn finds_late(&self, token: Handle) -> bool {
+        let _ = token;
+        false
+    }
 
     /// Asks the kernel to cancel the operation of `token`. Whatever comes of it, the operation reports its end itself.
     ///

@@ -38,8 +38,8 @@ pub struct RawBuf {
 /// An implementor vouches for INV-BUF-1 and INV-BUF-2: from `into_raw` until `from_raw`, nobody but the holder of the raw
 /// parts reads, writes, frees or moves the memory, whatever else happens to the program, and every byte up to `capacity`
 /// may be written. [`bytes`](Self::bytes) and [`capacity`](Self::capacity) are what `into_raw` will say: a path is looked
-/// at by them, and read by the kernel up to its zero byte. No method panics: an operation that is half taken would never
-/// settle.
+/// at by them, and read by the kernel up to its zero byte. No method panics or forks: an operation that is half taken would never
+/// settle, and rings are not there in a child.
 pub unsafe trait IoBuf: Sized + 'static {
     /// Takes the buffer apart. Forgetting the parts leaks the memory.
     fn into_raw(self) -> RawBuf;

@@ -140,7 +140,7 @@ where
         }
         let owner = storage.borrow_mut().begin(reactor::new_salt());
         Ok(Self {
-            base: Reactor::with_storage(backend, Tables::new(storage)),
+            base: Reactor::with_storage(backend, Tables::new(storage, owner)),
             uncounted: 0,
             unasked: 0,
             fixed_uses: [0; VECTORS_MAX],
@@ -308,7 +308,8 @@ where
         let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
             self.base.storage.storage.borrow_mut();
         if tables.is_of(self.owner) {
-            tables.let_go(report);
+            let backend = &self.base.backend;
+            tables.let_go(report, |handle| backend.finds_late(handle));
         }
         report
     }

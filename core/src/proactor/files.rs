@@ -184,10 +184,38 @@ where
     #[cold]
     #[inline(never)]
     pub(super) fn close_idle(&mut self, file: Handle) {
-        let open = self.tables().files.get(file);
-        if let Some(closing) = open.and_then(|open| open.closing) {
-            self.close_file(file, closing.handle());
+        let files = &mut self.tables().files;
+        match files.get(file).map(|open| open.closing) {
+            Some(Some(closing)) => self.close_file(file, closing.handle()),
+            // What was to close it is over, and brought it back.
+            Some(None) => drop(files.remove(file)),
+            None => {}
         }
+    }
+
+    /// If the report with a descriptor is of a closing, whose chain was cut: what it began may look for the descriptor yet, which
+    /// is closed when that has settled (P-14, P-15).
+    #[cold]
+    #[inline(never)]
+    pub(super) fn closes_later(&mut self, token: u64) -> bool {
+        let found = self.tables().operations.find(token);
+        let Some((op, _)) = found.filter(|(_, entry)| entry.code == Code::Close) else {
+            return false;
+        };
+        let fd = self.base.backend.take_descriptor();
+        let files = &mut self.tables().files;
+        let of_it = |open: &OpenFile<B::Fd>| {
+            open.fd.is_none() && open.closing.is_some_and(|closing| closing.handle() == op)
+        };
+        let waiting = files.iter().find(|(_, open)| of_it(open));
+        if let Some((file, _)) = waiting
+            && let Some(open) = files.get_mut(file)
+        {
+            open.fd = fd;
+            open.closing = None;
+        }
+        // If nothing is in flight on it, it is closed by now.
+        true
     }
 
     /// Hands an idle file to the backend to close.

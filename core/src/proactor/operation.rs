@@ -237,9 +237,9 @@ impl Target {
     ///
     /// # Safety
     /// `number` must stay open, and be what it is now, until the operation has settled. For one that reads, writes, receives,
-    /// sends, accepts, connects or polls, and is no member of a chain but the first, it is enough that the kernel has taken
-    /// the submission, which [`flush`](super::Proactor::flush) has it do at once; all others it may leave to a worker, which
-    /// looks for the file when it begins (since Linux 5.18).
+    /// sends, accepts, connects or polls, without a timeout and in no chain, it is enough that the kernel has taken the submission,
+    /// which [`flush`](super::Proactor::flush) has it do at once; all others it may leave to a worker, which looks for the file
+    /// when it begins (since Linux 5.18).
     #[inline(always)]
     pub const unsafe fn from_raw(number: RawFd) -> Self {
         Self(Place::Number(number))

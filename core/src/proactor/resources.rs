@@ -107,7 +107,9 @@ where
             let tangle = self.tangle(handle, entry.state);
             let reads_it = entry.code == Code::Splice
                 && u32::from(tangle.resource) == slot.index().wrapping_add(1);
-            (tangle.follows || entry.code.finds_its_file_late())
+            (tangle.follows
+                || entry.code.finds_its_file_late()
+                || self.base.backend.finds_late(handle))
                 && (reads_it || key != NO_KEY && tables.operations.key(index) == key)
         })
     }
@@ -125,8 +127,11 @@ where
         if self.is_waited_for(slot) {
             return Err(Error::Busy);
         }
-        // For everything else the kernel finds the file when it takes the submission.
+        // For everything else the kernel finds the file when it takes the submission; unless it cuts a chain.
         self.base.backend.flush()?;
+        if self.is_waited_for(slot) {
+            return Err(Error::Busy);
+        }
         self.base.backend.uninstall(slot)
     }
 

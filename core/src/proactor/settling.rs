@@ -134,7 +134,10 @@ where
 
     /// A report of the backend, of any kind: INV-PENGINE-1.
     #[inline(never)]
-    fn settle(&mut self, report: Report<Buf, B::Lease>) -> Option<Completion<D, B>> {
+    fn settle(&mut self, mut report: Report<Buf, B::Lease>) -> Option<Completion<D, B>> {
+        if matches!(report.carried, Carried::Descriptor) && self.closes_later(report.token) {
+            report.carried = Carried::Nothing;
+        }
         let found = if report.more {
             let found = self.tables_ref().operations.find(report.token);
             found.map(|(handle, entry)| (Op::assume(handle), entry.state, entry.data))

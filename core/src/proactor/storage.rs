@@ -22,7 +22,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::backend::Shutdown;
 use super::operation::{Place, Target};
 use super::slots::Slots;
-use crate::handle::Op;
+use crate::handle::{Handle, Op};
 use crate::reactor;
 use crate::sys::{Fd, RawFd};
 use crate::table::Table;
@@ -244,7 +244,7 @@ impl<D, const OPS: usize, const T: usize, P, F> Storage<D, OPS, T, P, F> {
 
     /// The backend has ended, and names no descriptor any more; unless it leaks, for then the kernel may go on: what it may
     /// not have looked for yet stays in use. Where submissions are left that can't be taken back, everything does.
-    pub(super) fn let_go(&mut self, report: Shutdown)
+    pub(super) fn let_go(&mut self, report: Shutdown, finds_late: impl Fn(Handle) -> bool)
     where
         D: Copy,
     {
@@ -260,7 +260,7 @@ impl<D, const OPS: usize, const T: usize, P, F> Storage<D, OPS, T, P, F> {
             return;
         }
         for index in 0..self.operations.high_water() {
-            let Some((_, entry)) = self.operations.at(index) else {
+            let Some((handle, entry)) = self.operations.at(index) else {
                 continue;
             };
             let tangle = if entry.state.contains(State::ENTANGLED) {
@@ -268,7 +268,7 @@ impl<D, const OPS: usize, const T: usize, P, F> Storage<D, OPS, T, P, F> {
             } else {
                 Tangle::NONE
             };
-            if !tangle.follows && !entry.code.finds_its_file_late() {
+            if !tangle.follows && !entry.code.finds_its_file_late() && !finds_late(handle) {
                 continue;
             }
             for file in [entry.file, tangle.second] {
@@ -311,13 +311,16 @@ impl<D, const OPS: usize, const T: usize, P, F> fmt::Debug for Storage<D, OPS, T
 /// What holds a [`Storage`], as the engine below sees it: it reaches its own tables only.
 pub struct Tables<S, F> {
     pub(super) storage: S,
+    /// Whose they are: INV-PSTORE-3.
+    owner: u64,
     descriptors: PhantomData<F>,
 }
 
 impl<S, F> Tables<S, F> {
-    pub(super) const fn new(storage: S) -> Self {
+    pub(super) const fn new(storage: S, owner: u64) -> Self {
         Self {
             storage,
+            owner,
             descriptors: PhantomData,
         }
     }
@@ -336,7 +339,11 @@ where
 {
     #[inline(always)]
     fn borrow(&self) -> &reactor::Storage<D, OPS, T, P> {
-        &self.storage.borrow().base
+        let tables = self.storage.borrow();
+        if !tables.is_of(self.owner) {
+            exchanged();
+        }
+        &tables.base
     }
 }
 
@@ -347,6 +354,10 @@ where
 {
     #[inline(always)]
     fn borrow_mut(&mut self) -> &mut reactor::Storage<D, OPS, T, P> {
-        &mut self.storage.borrow_mut().base
+        let tables = self.storage.borrow_mut();
+        if !tables.is_of(self.owner) {
+            exchanged();
+        }
+        &mut tables.base
     }
 }

@@ -79,7 +79,7 @@ pub trait Backend {
     /// Ends the registration of a process's `fd`, which was added with `token`. Its number may be closed when this returns.
     ///
     /// # Errors
-    /// As [`remove`](Self::remove).
+    /// As [`remove`](Self::remove). EBUSY if its number is named by what can't be taken back: then it stays open for good.
     fn remove_process(&mut self, fd: RawFd, token: Handle) -> Result<(), Errno> {
         let _ = token;
         self.remove(fd)

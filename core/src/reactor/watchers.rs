@@ -191,12 +191,13 @@ where
         if entry.registered != UNREGISTERED {
             // EBADF and ENOENT: it was closed before, which ended the registration too, unless a duplicate lives on.
             self.stats.controls += 1;
-            let _ = match &entry.kind {
-                Kind::Process { pidfd, .. } => {
-                    self.backend.remove_process(pidfd.as_raw_fd(), handle)
+            if let Kind::Process { pidfd, .. } = &entry.kind {
+                if self.backend.remove_process(pidfd.as_raw_fd(), handle) == Err(Errno::EBUSY) {
+                    core::mem::forget(entry);
                 }
-                _ => self.backend.remove(entry.fd),
-            };
+            } else {
+                let _ = self.backend.remove(entry.fd);
+            }
         }
         true
     }

@@ -280,19 +280,17 @@ impl State {
     }
 
     fn cancel(&mut self, sqe: &Sqe) {
-        const ANY: u32 = 4;
-        const FD: u32 = 2;
-        let lazy = self.decide() >= 240;
-        let mut found = 0;
+        // From 240 on nothing is found, from 248 on it is found and can only be told.
+        let mood = self.decide();
+        let (mut found, mut told) = (0, 0);
         let mut nth = 0;
         while let Some(ring) = &mut self.ring
             && nth < ring.pending.len()
         {
             let other = &ring.pending[nth].sqe;
-            let meant = sqe.op_flags & ANY != 0
-                || sqe.op_flags & FD != 0 && other.fd == sqe.fd
-                || other.user_data == sqe.address.addr() as u64;
-            if !meant || lazy {
+            let meant = other.user_data == sqe.address.addr() as u64;
+            if !meant || mood >= 240 {
+                told += u32::from(meant && mood >= 248);
                 nth += 1;
                 continue;
             }
@@ -304,11 +302,12 @@ impl State {
                 self.post_last(&pending.sqe, -Errno::ECANCELED.raw());
             }
         }
-        self.post(
-            sqe.user_data,
-            if found > 0 { 0 } else { -Errno::ENOENT.raw() },
-            0,
-        );
+        let answer = match (found, told) {
+            (0, 0) => -Errno::ENOENT.raw(),
+            (0, _) => -Errno::EALREADY.raw(),
+            _ => 0,
+        };
+        self.post(sqe.user_data, answer, 0);
     }
 
     /// Posts the last completion of an operation that comes to nothing.

@@ -525,7 +525,8 @@ pub fn shutdown<Buf>(target: impl Into<Target>, how: How) -> Shutdown<Buf> {
 /// cancels what is in flight first (P-15); in a chain it comes when its turn has come, and nothing but earlier members of
 /// the chain may be in flight on the file. A chain that breaks, or is cancelled, before it closes the file all the same, with
 /// ECANCELED. One whose turn has come is not cancelled any more: its result is what the file system says (`close(2)`), and
-/// whatever that is, the file is closed. In a chain it takes two entries of the queue.
+/// whatever that is, the file is closed. In a chain it takes two entries of the queue. A ring's own descriptor is none to close by
+/// an operation: the kernel says EBADF, and it stays open. [`release`](super::super::Proactor::release) it, and drop it.
 #[doc(alias = "IORING_OP_CLOSE")]
 pub fn close<Buf>(file: crate::handle::File) -> Close<Buf> {
     Close(Request::new(Code::Close, Target::from(file)))

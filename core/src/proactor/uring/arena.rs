@@ -56,6 +56,13 @@ pub(super) mod kind {
     pub(in super::super) const TRUNCATES: u8 = 12;
     /// Added to one of the above: its chain was cut, and it runs as a nop.
     pub(in super::super) const CUT: u8 = 0x80;
+    /// Added to one of the above: its chain was cut after it, and a worker of the kernel's looks for its file when it begins.
+    pub(in super::super) const LATE: u8 = 0x40;
+
+    /// One of the above, without what was added.
+    pub(in super::super) const fn of(kind: u8) -> u8 {
+        kind & !(CUT | LATE)
+    }
 }
 
 /// A slot's `state`: a buffer is in it.
@@ -299,6 +306,17 @@ impl<K: Kernel> Arena<K> {
     #[inline(always)]
     pub(super) fn find(&mut self, word: u64) -> Option<&mut Slot> {
         self.at(index_of(word)).filter(|slot| slot.token == word)
+    }
+
+    /// Whether the operation with this token finds its file late: [`kind::LATE`].
+    pub(super) fn finds_late(&self, token: Handle) -> bool {
+        let index = index_of(token.raw());
+        if index >= self.capacity {
+            return false;
+        }
+        // SAFETY: INV-ARENA-1, INV-ARENA-3: inside the array, which is borrowed.
+        let slot = unsafe { self.slots.add(index as usize).as_ref() };
+        slot.token == token.raw() && slot.kind & kind::LATE != 0
     }
 
     /// The vacant slot for a new operation. Why there is none: [`why_not`](Self::why_not).

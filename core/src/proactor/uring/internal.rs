@@ -194,9 +194,13 @@ where
             return None;
         };
         if handle.is(Tag::Control) {
-            if cqe.result == -Errno::ENOENT.raw() {
-                let token = Handle::new(handle.index(), Tag::Operation, handle.generation());
-                self.cancel_not_found(token);
+            const NOT_FOUND: i32 = -Errno::ENOENT.raw();
+            // A worker has it, and was told; that may do nothing to it, if it is about to wait for something.
+            const IS_RUNNING: i32 = -Errno::EALREADY.raw();
+            // What came before the request, a pause, was refused.
+            const NOT_ASKED: i32 = -Errno::ECANCELED.raw();
+            if matches!(cqe.result, NOT_FOUND | IS_RUNNING | NOT_ASKED) {
+                self.cancel_again(operation_of(handle), cqe.result == NOT_FOUND);
             }
             return None;
         }
@@ -264,6 +268,11 @@ where
     }
 }
 
+/// Whose end a request to cancel asks for.
+pub(super) fn operation_of(request: Handle) -> Handle {
+    Handle::new(request.index(), Tag::Operation, request.generation())
+}
+
 impl<Buf, K, P> Backend for Uring<Buf, K, P>
 where
     Buf: IoBuf + Debug,
@@ -309,6 +318,9 @@ where
             return Err(Errno::EAGAIN); // INV-INTERNAL-3
         }
         if self.flush_queue().is_err() {
+            if self.ring.untaken() > 0 {
+                return Err(Errno::EBUSY);
+            }
             self.ring.for_each_queued(|sqe| {
                 if sqe.user_data == token.raw() {
                     *sqe = Sqe {

@@ -185,6 +185,8 @@ where
     due: Due,
     held: Held,
     is_shut: bool,
+    /// At the end: how many closings of cut chains wait for what was before them.
+    kept: Option<u32>,
     wait_flags: u32,
     /// INV-URING-2.
     in_flight: u32,
@@ -265,6 +267,7 @@ where
             due,
             held: Held::empty(),
             is_shut: false,
+            kept: None,
             wait_flags,
             in_flight: 0,
             batch: match options.submit_batch {
@@ -328,7 +331,8 @@ where
         self.in_flight as usize
     }
 
-    /// Completions that belonged to nothing: only a kernel that is wrong posts them.
+    /// Completions that belonged to nothing. A kernel that is right posts one for a zero-copy send that its chain's end cancelled:
+    /// the notification of what was never sent.
     pub fn ignored(&self) -> u64 {
         self.ignored
     }
@@ -393,6 +397,10 @@ where
         if self.is_owners() {
             self.ring.end_chain();
         }
+    }
+
+    fn finds_late(&self, token: Handle) -> bool {
+        self.arena.finds_late(token)
     }
 
     fn cancel(&mut self, token: Handle) -> Result<(), Error> {

@@ -70,6 +70,17 @@ pub(super) struct Ring {
     pub(super) completions: u64,
 }
 
+/// What a short submit does to a submission of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// It was taken, and what follows it was not: the kernel leaves such a beginning to a worker.
+    Before,
+    /// Likewise, of a chain that goes on with a timeout for what was taken last: that must end, and the chain with it.
+    Expired,
+    /// It was not taken, and is a nop now.
+    Off,
+}
+
 impl Ring {
     /// With `looks` each entry that is queued asks for a closer look.
     ///
@@ -338,10 +349,10 @@ impl Ring {
     }
 
     /// After a short submit: takes what is left of a chain whose beginning was taken out of the queue, by making it nops
-    /// without links, and tells their words. The kernel has started the beginning, and would run the rest unlinked (P-10).
+    /// without links, and tells what came of each. The kernel has started the beginning, and would run the rest unlinked (P-10).
     #[cold]
     #[inline(never)]
-    pub(super) fn cut_chain(&mut self, mut cut: impl FnMut(u64)) {
+    pub(super) fn cut_chain(&mut self, mut cut: impl FnMut(u64, Cut)) {
         // With a full queue nothing was taken, and its last entry lies where the one taken last was.
         if !self.owns_queue || self.queued() >= self.parts.entries {
             return;
@@ -351,6 +362,27 @@ impl Ring {
         // SAFETY: INV-RING-1, INV-RING-2: inside the array. It was taken, and still says what was written.
         let mut taken = unsafe { before.read() };
         let mut goes_on = linked(taken.flags);
+        if !goes_on {
+            return;
+        }
+        // SAFETY: as above; something is queued, or nothing would be left of it.
+        let is_expired = self.queued() > 0
+            && unsafe { self.queued_at(0).read() }.opcode
+                == io_uring_op::IORING_OP_LINK_TIMEOUT as u8;
+        // What was taken with it is there still, as nothing was queued since.
+        for nth in 1..=self.parts.entries - self.queued() {
+            // SAFETY: as above.
+            let sqe = unsafe { self.queued_at(0u32.wrapping_sub(nth)).read() };
+            if !linked(sqe.flags) {
+                break;
+            }
+            let cut_here = if is_expired {
+                Cut::Expired
+            } else {
+                Cut::Before
+            };
+            cut(sqe.user_data, cut_here);
+        }
         // What is cut is cut once: should the kernel take nothing next time either, this leads to nothing any more.
         taken.flags &= !(LINK | HARD_LINK);
         // SAFETY: as above, and as it was taken nobody reads it but us.
@@ -363,19 +395,14 @@ impl Ring {
             // SAFETY: INV-RING-1, INV-RING-3; nobody reads it outside `enter`.
             let sqe = unsafe { entry.read() };
             goes_on = linked(sqe.flags);
-            let mut nop = Sqe {
-                user_data: sqe.user_data,
-                ..Sqe::EMPTY
-            };
-            // What was to end in time has started without its timeout: it ends now.
-            if nth == 0 && sqe.opcode == io_uring_op::IORING_OP_LINK_TIMEOUT as u8 {
-                nop.opcode = io_uring_op::IORING_OP_ASYNC_CANCEL as u8;
-                nop.fd = -1;
-                nop.address = core::ptr::without_provenance_mut(taken.user_data as usize);
-            }
             // SAFETY: as above.
-            unsafe { entry.write(nop) };
-            cut(sqe.user_data);
+            unsafe {
+                entry.write(Sqe {
+                    user_data: sqe.user_data,
+                    ..Sqe::EMPTY
+                });
+            }
+            cut(sqe.user_data, Cut::Off);
         }
     }
 }

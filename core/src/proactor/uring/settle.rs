@@ -131,13 +131,22 @@ where
             return None;
         }
         let is_cut = slot.kind & kind::CUT != 0;
-        let settled = slot.kind & !kind::CUT;
+        let settled = kind::of(slot.kind);
         if settled == kind::CLOSE && slot.state & GATED != 0 {
             if slot.state & HEARD == 0 {
                 slot.state |= HEARD;
                 slot.filled = cqe.result as u32 as usize;
             }
             return None; // with its gate: kernels post them in either order
+        }
+        if settled == kind::CLOSE
+            && is_cut
+            && let Some(kept) = &mut self.kept
+        {
+            // At the end: with what was before it in its chain.
+            *kept += u32::from(slot.state & TOLD == 0);
+            slot.state |= TOLD;
+            return None;
         }
         let mut result = if is_cut { CANCELLED } else { cqe.result };
         let carried = if more {
@@ -191,7 +200,8 @@ where
             kind::FILLS | kind::TRUNCATES => *result = fill(slot, settled, *result),
             // A notification has no result of its own.
             kind::ZERO_COPY if cqe.flags & linux::IORING_CQE_F_NOTIF != 0 => {
-                *result = slot.lent as i32;
+                let told = slot.state & TOLD != 0;
+                *result = if told { slot.lent as i32 } else { CANCELLED };
             }
             kind::VECTORS | kind::FILLS_VECTORS => {
                 return self.carry_vectors(cqe.user_data, settled, result);
@@ -212,7 +222,9 @@ where
         }
         self.release_use(settled, lent);
         match settled {
-            kind::CLOSE if is_cut || state & NEVER_BEGAN != 0 && *result == CANCELLED => {
+            // What was before it in its chain may look for this number yet (P-14).
+            kind::CLOSE if is_cut => return self.carry_descriptor(lent as i32),
+            kind::CLOSE if state & NEVER_BEGAN != 0 && *result == CANCELLED => {
                 // SAFETY: INV-SYS-2: `push_close` took it over, and the kernel has not closed it (INV-SETTLE-2).
                 unsafe { self.kernel.close(lent as i32) };
             }
@@ -237,7 +249,8 @@ where
         if result < 0 {
             return Carried::Nothing;
         }
-        // SAFETY: INV-SYS-2: a result of accept, socket or open is a fresh descriptor that nobody else knows.
+        // SAFETY: INV-SYS-2: a result of accept, socket or open is a fresh descriptor that nobody else knows; one that was to be
+        // closed, `push_close` took over, and the kernel was never told of it.
         self.descriptor = Some(unsafe { Fd::from_raw(self.kernel.clone(), result) });
         self.held |= Held::DESCRIPTOR;
         Carried::Descriptor
@@ -313,7 +326,7 @@ where
         let word = Handle::new(gate.index(), Tag::Operation, gate.generation()).raw();
         let slot = self.arena.find(word);
         let gated =
-            slot.filter(|slot| slot.kind & !kind::CUT == kind::CLOSE && slot.state & GATED != 0);
+            slot.filter(|slot| kind::of(slot.kind) == kind::CLOSE && slot.state & GATED != 0);
         let Some(slot) = gated else {
             self.ignored += 1;
             return None;

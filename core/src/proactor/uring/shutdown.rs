@@ -1,7 +1,7 @@
 //! The end of a ring (P-6).
 //!
-//! **Invariants.** *INV-SHUTDOWN-1*: memory that the kernel may still touch when the ring ends is leaked: the buffers of what
-//! is in flight, the arena, the groups, the registered buffers. *INV-SHUTDOWN-2*: a forked child closes descriptors and
+//! **Invariants.** *INV-SHUTDOWN-1*: what the kernel may still touch when the ring ends is leaked: the buffers of what
+//! is in flight, the arena, the groups, the registered buffers; a descriptor that a cut chain was to close. *INV-SHUTDOWN-2*: a forked child closes descriptors and
 //! touches nothing else (G-1).
 //!
 //! **Why this shape.** The kernel works on after a ring is closed: only completions tell that it has let go. Each operation
@@ -17,13 +17,13 @@ use core::time::Duration;
 
 use linux_raw_sys::io_uring as linux;
 
-use super::arena::{HAS_BUFFER, Side, kind};
+use super::arena::{HAS_BUFFER, Side, TOLD, kind};
 use super::{Held, Uring, setup};
 use crate::clock::duration_nanos;
 use crate::errno::Errno;
 use crate::proactor::backend::{Popped, Shutdown};
 use crate::proactor::buffer::IoBuf;
-use crate::proactor::operation::VECTORS_MAX;
+use crate::proactor::operation::{VECTORS_MAX, Vectors};
 use crate::reactor::Backend as _;
 use crate::sys::Kernel;
 use crate::sys::ring::Sqe;
@@ -56,6 +56,7 @@ where
             return report;
         }
         let end = self.kernel.monotonic() + limit;
+        self.kept = Some(0);
         let Some(settled) = self.drain() else {
             return Shutdown::default();
         };
@@ -63,7 +64,7 @@ where
         // The first slot that was not asked for yet.
         let mut next = 0;
         let mut round = SHORT_ROUND;
-        while self.in_flight > 0 && !self.is_lost() {
+        while self.in_flight > self.kept.unwrap_or(0) && !self.is_lost() {
             let before = next;
             next = self.cancel_from(before);
             let is_asked = next >= self.arena.capacity();
@@ -113,6 +114,7 @@ where
             report.settled += settled;
         }
         report.settled += self.take_back_queued();
+        report.settled += self.close_kept();
         report.leaked = self.in_flight as usize;
         report.untaken = self.ring.untaken() as usize;
         self.leaked += u64::from(self.in_flight);
@@ -143,7 +145,7 @@ where
         while next < self.arena.capacity() && self.ring.has_room_left(1) {
             if let Some(slot) = self.arena.at(next)
                 && slot.kind != kind::VACANT
-                && slot.kind & !kind::CUT != kind::CLOSE
+                && kind::of(slot.kind) != kind::CLOSE
             {
                 let token = slot.token;
                 if self.cancel_word(token).is_err() {
@@ -153,6 +155,30 @@ where
             next += 1;
         }
         next
+    }
+
+    /// Closes what chains that were cut were to close, now that nothing else is in flight; returns how much that is. If something is,
+    /// it may look for a number yet (INV-SHUTDOWN-1).
+    fn close_kept(&mut self) -> usize {
+        let kept = self.kept.take().unwrap_or(0);
+        if kept == 0 || self.in_flight > kept {
+            return 0;
+        }
+        let mut closed = 0;
+        for index in 0..self.arena.capacity() {
+            if let Some(slot) = self.arena.at(index)
+                && kind::of(slot.kind) == kind::CLOSE
+                && slot.state & TOLD != 0
+            {
+                slot.kind = kind::VACANT;
+                let number = slot.lent as i32;
+                self.in_flight -= 1;
+                closed += 1;
+                // SAFETY: INV-SYS-2: `push_close` took it over, and the kernel was never told of it.
+                unsafe { self.kernel.close(number) };
+            }
+        }
+        closed
     }
 
     /// Settles what the kernel never took: it is ours, every buffer of it. Returns how much that was.
@@ -175,13 +201,15 @@ where
         if words == 0 {
             return 0;
         }
+        let is_idle = words == self.in_flight as usize;
         for index in 0..self.arena.capacity() {
-            self.take_back(index);
+            self.take_back(index, is_idle);
         }
         words
     }
 
-    fn take_back(&mut self, index: u32) {
+    /// Takes back what is in a slot, if it was queued; with `is_idle` the kernel has nothing.
+    fn take_back(&mut self, index: u32, is_idle: bool) {
         let side = self.arena.side(index);
         let Some(slot) = self.arena.at(index) else {
             return;
@@ -189,7 +217,8 @@ where
         if slot.kind == kind::VACANT || slot.state & TAKEN_BACK == 0 {
             return;
         }
-        let settled = mem::replace(&mut slot.kind, kind::VACANT) & !kind::CUT;
+        let marked = mem::replace(&mut slot.kind, kind::VACANT);
+        let settled = kind::of(marked);
         let state = mem::replace(&mut slot.state, 0);
         let (lent, vectors) = (slot.lent, usize::from(slot.vectors).min(VECTORS_MAX));
         // SAFETY: INV-SETTLE-1, INV-ARENA-2: the slot is vacant now, and the kernel never had it.
@@ -202,7 +231,8 @@ where
                 drop(unsafe { Buf::from_raw(Side::buffer(side, nth).read().assume_init()) });
             }
         }
-        if settled == kind::CLOSE {
+        // What was before it in its chain, and was taken, may look for this number yet (INV-SHUTDOWN-1).
+        if settled == kind::CLOSE && (is_idle || marked & kind::CUT == 0) {
             // SAFETY: INV-SYS-2: `push_close` took it over, and the kernel never had it.
             unsafe { self.kernel.close(lent as i32) };
         }
@@ -268,18 +298,21 @@ where
         // INV-SHUTDOWN-1.
         let leaks = self.in_flight > 0;
         self.groups.end(&self.kernel, self.fd.borrow(), leaks);
+        let mut registered = Ok(Vectors::<Buf>::new());
         if leaks {
             self.buffers.leak();
             self.arena.leak();
-        } else if let Err(_error) = self
-            .buffers
-            .unregister::<Buf, K>(&self.kernel, self.fd.borrow())
-        {
-            self.buffers.leak();
+        } else {
+            registered = self.buffers.unregister(&self.kernel, self.fd.borrow());
+            if registered.is_err() {
+                self.buffers.leak();
+            }
         }
         if let Some(index) = self.registered {
             setup::unregister_ring(&self.kernel, &self.fd, index);
         }
         drop((rings, submissions));
+        // Last, as they may do anything when they are dropped: panic, or fork.
+        drop(registered);
     }
 }

@@ -385,7 +385,7 @@ where
         if let Some(slot) = self.arena.find(token.raw()) {
             slot.tries = 0;
             // It ends by itself. Cancelled while it waits for a worker, it would say what a file system can say as well.
-            if slot.kind & !kind::CUT == kind::CLOSE {
+            if kind::of(slot.kind) == kind::CLOSE {
                 return if self.is_owners() {
                     Ok(())
                 } else {
@@ -396,13 +396,14 @@ where
         self.cancel_word(token.raw())
     }
 
-    /// The kernel did not find what it was to cancel. If that is not over, it is a member of a chain that has not started,
+    /// The kernel did not cancel what it was to cancel: it did not find it, or could only tell a worker. If that is not over, and was
+    /// not found, it is a member of a chain that has not started,
     /// though the one before it is over: a kernel starts it with the next call, after it has looked for it. So it is asked
     /// again (P-4). Nor does it find what a worker of its own has taken and not begun (seen on Linux 6.1, for as long as that
-    /// worker gets no processor): so from some time on it is asked after a pause. What a kernel can't find for another reason,
-    /// such as a read that a disk is at, is not asked for ever.
+    /// worker gets no processor): so from some time on it is asked after a pause, as for what a worker was told to leave. What a
+    /// kernel can't find for another reason, such as a read that a disk is at, is not asked for ever.
     #[cold]
-    pub(super) fn cancel_not_found(&mut self, token: Handle) {
+    pub(super) fn cancel_again(&mut self, token: Handle, at_once: bool) {
         let Some(slot) = self.arena.find(token.raw()) else {
             return;
         };
@@ -410,10 +411,10 @@ where
             return;
         }
         slot.tries += 1;
-        let asked = if slot.tries > TRIES_AT_ONCE {
-            self.cancel_after_pause(token.raw())
-        } else {
+        let asked = if at_once && slot.tries <= TRIES_AT_ONCE {
             self.cancel_word(token.raw())
+        } else {
+            self.cancel_after_pause(token.raw())
         };
         if asked.is_err()
             && let Some(slot) = self.arena.find(token.raw())

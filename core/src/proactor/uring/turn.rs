@@ -11,11 +11,14 @@ use core::time::Duration;
 
 use linux_raw_sys::io_uring as linux;
 
-use super::arena::kind;
+use super::arena::{MISSED, kind};
+use super::internal::operation_of;
+use super::ring::Cut;
 use super::{Due, Uring};
 use crate::clock::{Instant, duration_nanos};
 use crate::errno::Errno;
 use crate::error::{Call, Error};
+use crate::handle::{Handle, Tag};
 use crate::proactor::buffer::IoBuf;
 use crate::sys::Kernel;
 use crate::wakeup::Wakeup;
@@ -71,12 +74,23 @@ where
 
     /// The kernel has not taken everything: what was cut off of a chain must not run by itself.
     fn submitted_short(&mut self) {
-        let arena = &mut self.arena;
-        self.ring.cut_chain(|word| {
-            if let Some(slot) = arena.find(word)
-                && slot.kind != kind::VACANT
-            {
-                slot.kind |= kind::CUT;
+        let (arena, due) = (&mut self.arena, &mut self.due);
+        self.ring.cut_chain(|word, cut| {
+            let request = Handle::from_raw(word).filter(|handle| handle.is(Tag::Control));
+            let token = request.map_or(word, |request| operation_of(request).raw());
+            let Some(slot) = arena.find(token).filter(|slot| slot.kind != kind::VACANT) else {
+                return;
+            };
+            match cut {
+                // A request to cancel.
+                Cut::Off if request.is_some() => {}
+                Cut::Off => slot.kind |= kind::CUT,
+                Cut::Before | Cut::Expired => slot.kind |= kind::LATE,
+            }
+            // What closes ends by itself (INV-SETTLE-2).
+            if (request.is_some() || cut == Cut::Expired) && kind::of(slot.kind) != kind::CLOSE {
+                slot.state |= MISSED;
+                *due |= Due::MISSED;
             }
         });
     }
