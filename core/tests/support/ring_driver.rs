@@ -371,7 +371,7 @@ impl Driver<'_> {
 
     fn internal(&mut self) {
         let process = Handle::new(u32::from(self.byte()), Tag::Process, 1);
-        match self.byte() % 6 {
+        match self.byte() % 7 {
             0 => {
                 let wakeup = Rc::new(Wakeup::with_kernel(self.sim));
                 wakeup.wake();
@@ -384,6 +384,7 @@ impl Driver<'_> {
                 self.ring
                     .set_signals(linux_event_core::signal::SignalSet::EMPTY),
             ),
+            5 => self.ring.end_chain(),
             _ => {
                 self.ring.take_wakes();
             }
