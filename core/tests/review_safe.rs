@@ -7,6 +7,8 @@
 mod buf;
 #[path = "support/spy.rs"]
 mod spy;
+#[path = "support/workers.rs"]
+mod workers;
 
 use std::borrow::{Borrow, BorrowMut};
 use std::cell::{Cell, RefCell};
@@ -506,34 +508,12 @@ fn p14_a_slot_stays_until_the_member_that_is_next_has_it() {
     drop(second_reader);
 }
 
-/// Has the kernel perform what it can't do at once with one worker, one thing after the other: `io_uring_register(2)`.
-fn one_worker() {
-    const IOWQ_MAX_WORKERS: u32 = 19;
-    let is_ring = |number: &i32| {
-        let path = std::fs::read_link(format!("/proc/self/fd/{number}"));
-        path.is_ok_and(|path| path.as_os_str() == "anon_inode:[io_uring]")
-    };
-    for ring in (0..1024).filter(is_ring) {
-        let mut most = [1u32; 2];
-        // SAFETY: two numbers, which live until the call returns.
-        unsafe {
-            libc::syscall(
-                libc::SYS_io_uring_register,
-                ring,
-                IOWQ_MAX_WORKERS,
-                most.as_mut_ptr(),
-                2,
-            )
-        };
-    }
-}
-
 #[test]
 fn p14_a_slot_stays_until_a_worker_has_what_is_to_be_done_with_it() {
     let _alone = Other::new();
     let Some(ring) = ring() else { return };
     let mut proactor: Loop = Proactor::new(ring).unwrap();
-    one_worker();
+    workers::one_worker();
     proactor.register_files(1).unwrap();
     let [
         (busy, mut trigger),

@@ -200,8 +200,8 @@ fn p4_a_request_that_is_cut_off_its_pause_is_made_again() {
 /// What a kernel decides that takes no submission.
 const NONE: u8 = 224;
 
-#[test]
-fn c1_a_pidfd_that_a_submitting_thread_has_not_looked_at_stays_open() {
+/// A kernel, and a ring, with a thread that submits.
+fn with_a_thread() -> (Manners, Options) {
     let manners = Manners {
         flags: Some(u32::MAX),
         ..Manners::default()
@@ -210,6 +210,12 @@ fn c1_a_pidfd_that_a_submitting_thread_has_not_looked_at_stays_open() {
         sqpoll_idle: Some(Duration::from_millis(1)),
         ..Options::default()
     };
+    (manners, options)
+}
+
+#[test]
+fn c1_a_pidfd_that_a_submitting_thread_has_not_looked_at_stays_open() {
+    let (manners, options) = with_a_thread();
     let sim = Sim::new(&vec![NONE; 200_000], manners);
     let ring: Ring = Uring::with_options(sim, options).expect("a ring");
     let mut proactor: Loop = Proactor::new(ring).unwrap();
@@ -224,14 +230,7 @@ fn c1_a_pidfd_that_a_submitting_thread_has_not_looked_at_stays_open() {
 
 #[test]
 fn p14_what_a_submitting_thread_has_not_looked_at_stays_open() {
-    let manners = Manners {
-        flags: Some(u32::MAX),
-        ..Manners::default()
-    };
-    let options = Options {
-        sqpoll_idle: Some(Duration::from_millis(1)),
-        ..Options::default()
-    };
+    let (manners, options) = with_a_thread();
     for taken in [false, true] {
         let then = if taken { LATER } else { NONE };
         let sim = Sim::new(&vec![then; 20_000], manners);

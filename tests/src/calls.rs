@@ -40,25 +40,3 @@ pub(crate) fn is_close_on_exec(fd: RawFd) -> bool {
     assert!(flags >= 0, "{}", io::Error::last_os_error());
     flags & libc::FD_CLOEXEC != 0
 }
-
-/// Has every ring of this process no more than one worker of each kind (`IORING_REGISTER_IOWQ_MAX_WORKERS`).
-pub(crate) fn one_worker() {
-    const IOWQ_MAX_WORKERS: u32 = 19;
-    let is_ring = |number: &RawFd| {
-        let path = std::fs::read_link(format!("/proc/self/fd/{number}"));
-        path.is_ok_and(|path| path.as_os_str() == "anon_inode:[io_uring]")
-    };
-    for ring in (0..1024).filter(is_ring) {
-        let mut most = [1u32; 2];
-        // SAFETY: two numbers, which live until the call returns.
-        unsafe {
-            libc::syscall(
-                libc::SYS_io_uring_register,
-                ring,
-                IOWQ_MAX_WORKERS,
-                most.as_mut_ptr(),
-                2,
-            )
-        };
-    }
-}

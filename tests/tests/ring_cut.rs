@@ -4,14 +4,15 @@
 
 #![deny(unsafe_code)]
 
-#[path = "../src/calls.rs"]
-mod calls;
 #[path = "../src/counting.rs"]
 mod counting;
 #[path = "../src/ring.rs"]
 mod ring;
 #[path = "../src/system.rs"]
 mod system;
+#[allow(unsafe_code)]
+#[path = "../../core/tests/support/workers.rs"]
+mod workers;
 
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::OwnedFd;
@@ -44,7 +45,7 @@ impl World {
         let probe = Probe::new();
         let uring = Backend::with_kernel(probe.clone()).expect("a ring");
         let ring = Ring::with_storage(uring, Box::new(Storage::new())).expect("a proactor");
-        calls::one_worker();
+        workers::one_worker();
         let (busy, trigger) = std::io::pipe().unwrap();
         let (nothing, anywhere) = std::io::pipe().unwrap();
         let mut world = Self {
