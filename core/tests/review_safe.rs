@@ -3,6 +3,8 @@
 
 #![allow(missing_docs, unsafe_code)]
 
+#[path = "support/acting.rs"]
+mod acting;
 #[path = "support/buf.rs"]
 mod buf;
 #[path = "support/spy.rs"]
@@ -20,12 +22,13 @@ use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use acting::{ACT, Acting};
 use buf::{VecBuf, vouched};
 use linux_event_core::error::Error;
 use linux_event_core::handle::{Handle, Tag};
 use linux_event_core::proactor::{
-    Backend as _, Completion, Event, IoBuf, Link, Proactor, RawBuf, Request, Storage, Target,
-    Uring, VectoredRequest, Vectors, op,
+    Backend as _, Completion, Event, Link, Proactor, Request, Storage, Target, Uring,
+    VectoredRequest, Vectors, op,
 };
 use linux_event_core::reactor::Backend as _;
 use linux_event_core::signal::{Signal, SignalCounts, SignalSet};
@@ -382,13 +385,15 @@ fn g1_a_buffer_that_forks_when_it_is_dropped_ends_in_both() {
     let _alone = Other::new();
     // How many have settled, are in flight, and are queued when the ring ends.
     for places in [[1, 1, 0], [0, 2, 0], [0, 1, 1], [0, 0, 2]] {
-        let Some(mut proactor) = acting() else { return };
+        let Some(mut proactor) = with_acting_buffers() else {
+            return;
+        };
         let (mut ours, peer) = std::os::unix::net::UnixStream::pair().unwrap();
         let file = proactor
             .adopt(owned(peer))
             .map_err(|(error, _)| error)
             .unwrap();
-        let read = || op::recv(file, Acting(Some(VecBuf::with_capacity(1)), || {}));
+        let read = || op::recv(file, Acting::new(VecBuf::with_capacity(1)));
         for (number, count) in places.into_iter().enumerate() {
             for _ in 0..count {
                 proactor
@@ -618,44 +623,7 @@ fn mapped_rings() -> Vec<usize> {
         .collect()
 }
 
-/// A buffer that does something when it is dropped for the first time.
-#[derive(Debug)]
-struct Acting(Option<VecBuf>, fn());
-
-impl Drop for Acting {
-    fn drop(&mut self) {
-        if self.0.take().is_some() {
-            self.1();
-        }
-    }
-}
-
-thread_local! {
-    /// What buffers do that come from the kernel.
-    static ACT: Cell<fn()> = const { Cell::new(|| {}) };
-}
-
-// SAFETY: its memory is the vector's, whose parts are lent as it says.
-unsafe impl IoBuf for Acting {
-    fn into_raw(mut self) -> RawBuf {
-        self.0.take().expect("a buffer has bytes").into_raw()
-    }
-    unsafe fn from_raw(raw: RawBuf) -> Self {
-        // SAFETY: the caller vouches for it.
-        Self(Some(unsafe { VecBuf::from_raw(raw) }), ACT.get())
-    }
-    fn bytes(&self) -> &[u8] {
-        self.0.as_ref().map_or(&[], VecBuf::bytes)
-    }
-    fn capacity(&self) -> usize {
-        self.0.as_ref().map_or(0, VecBuf::capacity)
-    }
-    fn fill(&mut self, bytes: &[u8]) -> usize {
-        self.0.as_mut().map_or(0, |buffer| buffer.fill(bytes))
-    }
-}
-
-fn acting() -> Option<Proactor<Acting, u32, 8, 8, Uring<Acting>>> {
+fn with_acting_buffers() -> Option<Proactor<Acting, u32, 8, 8, Uring<Acting>>> {
     match Uring::new() {
         Ok(ring) => Some(Proactor::new(ring).unwrap()),
         Err(Error::NoRing { .. }) => None,
@@ -665,8 +633,8 @@ fn acting() -> Option<Proactor<Acting, u32, 8, 8, Uring<Acting>>> {
 
 /// A proactor with a registered buffer.
 fn with_registered() -> Option<Proactor<Acting, u32, 8, 8, Uring<Acting>>> {
-    let mut proactor = acting()?;
-    let buffer = Acting(Some(VecBuf::with_capacity(64)), || {});
+    let mut proactor = with_acting_buffers()?;
+    let buffer = Acting::new(VecBuf::with_capacity(64));
     let registered = proactor.register_buffers(Vectors::from_iter([buffer]));
     registered.map_err(|(error, _)| error).unwrap();
     Some(proactor)

@@ -2,6 +2,8 @@
 
 #![allow(missing_docs, unsafe_code, dead_code)]
 
+#[path = "support/acting.rs"]
+mod acting;
 #[path = "support/buf.rs"]
 mod buf;
 #[path = "support/ring_kernel.rs"]
@@ -10,6 +12,7 @@ mod ring_kernel;
 use std::rc::Rc;
 use std::time::Duration;
 
+use acting::{ACT, Acting};
 use buf::{VecBuf, vouched};
 use linux_event_core::error::Error;
 use linux_event_core::handle::{Handle, Tag};
@@ -186,6 +189,45 @@ fn p4_what_could_only_be_told_to_a_worker_is_asked_for_again() {
     }
 }
 
+/// A loop around this one waits for what is to come of it.
+#[test]
+fn g2_a_request_that_could_not_be_made_again_is_made_before_the_loop_around() {
+    let options = Options {
+        entries: 8,
+        ..Options::default()
+    };
+    let mut happened = 0;
+    for at in 0..12 {
+        // The read waits, its cancel finds nothing; once the kernel takes nothing.
+        let mut first = vec![PROMPT, LATER];
+        first.extend([240; 12]);
+        first[2 + at] = NONE;
+        let (ring, sim) = scripted(Manners::default(), options, &first, LATER);
+        let mut proactor: Loop = Proactor::new(ring).unwrap();
+        let op = proactor.submit(read(), 0).unwrap();
+        proactor.flush().unwrap();
+        assert!(proactor.cancel(op));
+        let _ = proactor.wait(Some(Duration::ZERO));
+        for data in 1..=8 {
+            let _ = proactor.submit(read(), data);
+        }
+        let before = proactor.counters().submitted;
+        let is_over = next(&mut proactor).is_some();
+        // The queue is full, and what was to be queued could not be.
+        if !is_over && (before, proactor.counters().submitted) == (2, 2) {
+            proactor.prepare().unwrap();
+            assert_eq!(
+                proactor.counters().submitted,
+                11,
+                "the reads, and the cancel"
+            );
+            happened += 1;
+        }
+        end(proactor, sim);
+    }
+    assert!(happened > 0);
+}
+
 #[test]
 fn p4_a_request_that_is_cut_off_its_pause_is_made_again() {
     /// A cancel is answered ENOENT.
@@ -325,4 +367,60 @@ fn p14_the_numbers_of_another_kernel_name_nothing_here() {
     assert_eq!(Linux.read(foreign.borrow(), &mut [0; 8]), Err(Errno::EBADF));
     assert_eq!(Linux.write(foreign.borrow(), &[0; 8]), Err(Errno::EBADF));
     end(foreign, sim);
+}
+
+/// Of two chains that were cut, the kernel has taken what is left of the first when the ring ends, and takes nothing more.
+#[test]
+fn p6_what_cut_chains_were_to_close_is_closed_or_counted() {
+    /// Takes three submissions.
+    const THREE: u8 = 227;
+    let first = [0, ONE, LATER, 0, THREE, PROMPT, PROMPT, PROMPT];
+    let (ring, sim) = scripted(Manners::default(), Options::default(), &first, NONE);
+    let mut proactor: Loop = Proactor::new(ring).unwrap();
+    for data in [1, 3] {
+        let file = proactor.adopt(sim.eventfd().unwrap()).unwrap();
+        let close = (op::close(file).into(), data + 1);
+        let chain = [(op::nop().link().into(), data), close];
+        proactor.submit_chain(chain).unwrap();
+    }
+    for _ in 0..2 {
+        proactor.wait(Some(Duration::ZERO)).unwrap();
+    }
+    let report = proactor.shutdown(Duration::ZERO);
+    let open = sim.leftovers().0;
+    // What began both is under way: neither is closed, so neither has settled.
+    assert_eq!((report.settled, report.leaked, open), (0, 4, 2));
+    end((), sim);
+}
+
+/// A panic cuts the end of a ring short that keeps what a cut chain was to close: the next one closes it.
+#[test]
+fn p6_an_end_that_a_panic_cut_short_goes_on() {
+    type Panicking = Uring<Acting, Sim, Rc<Wakeup<Sim>>>;
+    // The nop alone; then what is left of its chain, and a read that ends at once.
+    let mut script = vec![0, 0, 0, 0, ONE, PROMPT];
+    script.resize(1000, PROMPT);
+    let sim = Sim::new(&script, Manners::default());
+    let ring: Panicking = Uring::with_options(sim, Options::default()).unwrap();
+    let mut proactor: Proactor<Acting, u32, 16, 16, Panicking> = Proactor::new(ring).unwrap();
+    let file = proactor.adopt(sim.eventfd().unwrap()).unwrap();
+    let close = (op::close(file).into(), 1);
+    proactor
+        .submit_chain([(op::nop().link().into(), 0), close])
+        .unwrap();
+    proactor.wait(Some(Duration::ZERO)).unwrap();
+    // SAFETY: this kernel's numbers name nothing.
+    let target = unsafe { Target::from_raw(3) };
+    let read = op::read(target, Acting::new(VecBuf::from_slice(&[0; 8])));
+    proactor.submit(read, 2).unwrap();
+    ACT.set(|| panic!("as it is dropped"));
+    let start = sim.monotonic();
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        proactor.shutdown(Duration::from_secs(5))
+    }));
+    ACT.set(|| {});
+    assert!(ended.is_err());
+    assert!(sim.monotonic().since(start) < Duration::from_millis(500));
+    assert_eq!(sim.leftovers().0, 0, "open");
+    end((), sim);
 }

@@ -375,6 +375,9 @@ where
         }
         // Whoever waits for the descriptor waits for completions of what is submitted.
         self.arm_polls();
+        if self.due.contains(Due::MISSED) {
+            self.cancel_missed();
+        }
         let flushed = self.flush_queue();
         self.settle_embedding();
         flushed

@@ -56,7 +56,8 @@ where
             return report;
         }
         let end = self.kernel.monotonic() + limit;
-        self.kept = Some(0);
+        // Those of an end that a panic cut short are kept still.
+        self.kept.get_or_insert(0);
         let Some(settled) = self.drain() else {
             return Shutdown::default();
         };
@@ -183,33 +184,38 @@ where
 
     /// Settles what the kernel never took: it is ours, every buffer of it. Returns how much that was.
     fn take_back_queued(&mut self) -> usize {
-        let mut words = 0;
+        let (mut words, mut closings) = (0, 0);
         let arena = &mut self.arena;
         self.ring.for_each_queued(|sqe| {
             // What is left in the queue is never submitted any more; if it were, it would do nothing.
             if let Some(slot) = arena.find(sqe.user_data)
                 && slot.kind != kind::VACANT
             {
-                slot.state |= TAKEN_BACK;
-                words += 1;
+                // What was before it in its chain, and was taken, may look for its number yet.
+                if kind::of(slot.kind) == kind::CLOSE && slot.kind & kind::CUT != 0 {
+                    closings += u32::from(slot.state & TOLD == 0);
+                    slot.state |= TOLD;
+                } else {
+                    slot.state |= TAKEN_BACK;
+                    words += 1;
+                }
             }
             *sqe = Sqe {
                 user_data: super::CONTROL_CANCEL.raw(),
                 ..Sqe::EMPTY
             };
         });
+        *self.kept.get_or_insert(0) += closings;
         if words == 0 {
             return 0;
         }
-        let is_idle = words == self.in_flight as usize;
         for index in 0..self.arena.capacity() {
-            self.take_back(index, is_idle);
+            self.take_back(index);
         }
         words
     }
 
-    /// Takes back what is in a slot, if it was queued; with `is_idle` the kernel has nothing.
-    fn take_back(&mut self, index: u32, is_idle: bool) {
+    fn take_back(&mut self, index: u32) {
         let side = self.arena.side(index);
         let Some(slot) = self.arena.at(index) else {
             return;
@@ -217,8 +223,7 @@ where
         if slot.kind == kind::VACANT || slot.state & TAKEN_BACK == 0 {
             return;
         }
-        let marked = mem::replace(&mut slot.kind, kind::VACANT);
-        let settled = kind::of(marked);
+        let settled = kind::of(mem::replace(&mut slot.kind, kind::VACANT));
         let state = mem::replace(&mut slot.state, 0);
         let (lent, vectors) = (slot.lent, usize::from(slot.vectors).min(VECTORS_MAX));
         // SAFETY: INV-SETTLE-1, INV-ARENA-2: the slot is vacant now, and the kernel never had it.
@@ -231,8 +236,7 @@ where
                 drop(unsafe { Buf::from_raw(Side::buffer(side, nth).read().assume_init()) });
             }
         }
-        // What was before it in its chain, and was taken, may look for this number yet (INV-SHUTDOWN-1).
-        if settled == kind::CLOSE && (is_idle || marked & kind::CUT == 0) {
+        if settled == kind::CLOSE {
             // SAFETY: INV-SYS-2: `push_close` took it over, and the kernel never had it.
             unsafe { self.kernel.close(lent as i32) };
         }
