@@ -32,7 +32,7 @@ pub struct OtherSide;
 #[derive(Default)]
 struct Own {
     ends: BTreeMap<RawFd, OwnedFd>,
-    folder: Option<PathBuf>,
+    folder: Option<tempfile::TempDir>,
 }
 
 thread_local! {
@@ -88,9 +88,7 @@ impl both::World for OnRing {
         crate::run_in::<crate::OnEpoll>(body);
         OWN.with_borrow_mut(|own| {
             own.ends.clear();
-            if let Some(folder) = own.folder.take() {
-                let _ = std::fs::remove_dir_all(folder);
-            }
+            own.folder = None;
         });
         assert_eq!(descriptors(), before, "descriptors were left open");
     }
@@ -177,13 +175,10 @@ impl Outside for OtherSide {
 
     fn path(&mut self, name: &str) -> PathBuf {
         OWN.with_borrow_mut(|own| {
-            let folder = own.folder.get_or_insert_with(|| {
-                let name = format!("linux-event-proactor-{}", std::process::id());
-                let folder = std::env::temp_dir().join(name);
-                std::fs::create_dir(&folder).expect("a folder of the test's own");
-                folder
-            });
-            folder.join(name)
+            let folder = own
+                .folder
+                .get_or_insert_with(|| tempfile::tempdir().expect("a folder of the test's own"));
+            folder.path().join(name)
         })
     }
 

@@ -197,29 +197,6 @@ pub(crate) fn unix_socket() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
-/// A folder that goes with all that is in it.
-#[derive(Debug)]
-pub(crate) struct TemporaryFolder(std::path::PathBuf);
-
-impl TemporaryFolder {
-    pub(crate) fn new() -> io::Result<Self> {
-        let name = format!("linux-event-test-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path)?;
-        Ok(Self(path))
-    }
-
-    pub(crate) fn path(&self) -> &std::path::Path {
-        &self.0
-    }
-}
-
-impl Drop for TemporaryFolder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// Runs `body` in a forked child, which then ends, with 101 if it panicked; goes on meanwhile, and returns its number.
 ///
 /// Only for a process that has no other thread in the midst of anything: the child allocates.

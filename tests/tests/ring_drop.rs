@@ -377,7 +377,7 @@ fn p14_a_queued_write_never_reaches_the_next_owner_of_its_number() {
         CancelAndRelease,
     }
     in_balance(NAME, || {
-        let folder = system::TemporaryFolder::new().unwrap();
+        let folder = tempfile::tempdir().unwrap();
         let open = |name: &str| StdFile::create(folder.path().join(name)).unwrap();
         let ends = [End::Drop, End::Shutdown, End::Close, End::CancelAndRelease];
         for (end, has_thread) in ends.into_iter().flat_map(|end| [(end, false), (end, true)]) {
@@ -434,7 +434,7 @@ fn p14_a_queued_write_never_reaches_the_next_owner_of_its_number() {
 fn p14_a_write_that_could_not_be_handed_over_is_never_made() {
     const NAME: &str = "p14_a_write_that_could_not_be_handed_over_is_never_made";
     in_balance(NAME, || {
-        let folder = system::TemporaryFolder::new().unwrap();
+        let folder = tempfile::tempdir().unwrap();
         let open = |name: &str| StdFile::create(folder.path().join(name)).unwrap();
         let first = open("first");
         let number = first.as_raw_fd();
