@@ -106,7 +106,7 @@
 //! | a submission | 64 |
 //! | a completion | 16 |
 //! | the reactor itself | 3584, 3072 of them the batch |
-//! | the proactor itself | 2656 |
+//! | the proactor itself | 2648 |
 //!
 //! ```
 //! use linux_event_core::proactor::{self, OperationMemory, Options, Proactor};
@@ -127,7 +127,7 @@
 //! assert!(BATCH * size_of::<EpollEvent>() <= 4096);
 //! type Buf = &'static mut [u8];
 //! let footprint = Proactor::<Buf, u32, 64, 64>::footprint(&Options::DEFAULT);
-//! assert!(footprint.engine <= 2656);
+//! assert!(footprint.engine <= 2648);
 //! assert_eq!(footprint.rings, 45_056); // the default: 128 submissions, 2,048 completions
 //! ```
 //!

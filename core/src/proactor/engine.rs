@@ -22,7 +22,7 @@ use core::time::Duration;
 use super::backend::{Backend, Counters, Shutdown, Simulated};
 use super::event::Completion;
 use super::operation::VECTORS_MAX;
-use super::storage::{Storage, Tables, exchanged};
+use super::storage::{Storage, Tables};
 use super::uring::Uring;
 use crate::clock::Instant;
 use crate::error::Error;
@@ -66,8 +66,6 @@ pub struct Proactor<
     pub(super) fixed_uses: [u32; VECTORS_MAX],
     /// The backend was shut down, or is being.
     is_over: bool,
-    /// INV-PSTORE-3.
-    pub(super) owner: u64,
 }
 
 /// What [`Proactor::step`] finds.
@@ -145,26 +143,17 @@ where
             unasked: 0,
             fixed_uses: [0; VECTORS_MAX],
             is_over: false,
-            owner,
         })
     }
 
     #[inline(always)]
     pub(super) fn tables(&mut self) -> &mut Storage<D, OPS, T, B::Process, B::Fd> {
-        let tables = self.base.storage.storage.borrow_mut();
-        if !tables.is_of(self.owner) {
-            exchanged();
-        }
-        tables
+        self.base.storage.own_mut()
     }
 
     #[inline(always)]
     pub(super) fn tables_ref(&self) -> &Storage<D, OPS, T, B::Process, B::Fd> {
-        let tables = self.base.storage.storage.borrow();
-        if !tables.is_of(self.owner) {
-            exchanged();
-        }
-        tables
+        self.base.storage.own()
     }
 
     #[inline(always)]
@@ -305,9 +294,7 @@ where
         if self.is_owner() {
             report = self.base.backend.shut_down(limit);
         }
-        let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
-            self.base.storage.storage.borrow_mut();
-        if tables.is_of(self.owner) {
+        if let Some(tables) = self.base.storage.try_own_mut() {
             let backend = &self.base.backend;
             tables.let_go(report, |handle| backend.finds_late(handle));
         }
@@ -325,10 +312,8 @@ where
     /// still queued could be another file's by the time the kernel looks (P-14). In a forked child it only closes (G-1).
     fn drop(&mut self) {
         self.end(LIMIT);
-        let tables: &mut Storage<D, OPS, T, B::Process, B::Fd> =
-            self.base.storage.storage.borrow_mut();
         // Another's are left as they are: what is in use in them stays open (INV-PSTORE-3).
-        if tables.is_of(self.owner) {
+        if let Some(tables) = self.base.storage.try_own_mut() {
             tables.clear();
         }
     }

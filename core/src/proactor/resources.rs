@@ -10,7 +10,7 @@ use core::borrow::BorrowMut;
 use super::backend::Backend;
 use super::engine::Proactor;
 use super::operation::{Code, FixedBuffer, FixedFile, Group, Target, Vectors};
-use super::storage::{NO_KEY, Storage, exchanged, key_of_descriptor};
+use super::storage::{NO_KEY, Storage, key_of_descriptor};
 use crate::error::Error;
 use crate::handle::File;
 
@@ -86,11 +86,7 @@ where
         {
             return Err(Error::Busy);
         }
-        let tables: &Storage<D, OPS, T, B::Process, B::Fd> = self.base.storage.storage.borrow();
-        if !tables.is_of(self.owner) {
-            exchanged();
-        }
-        let open = tables.files.get(file.handle());
+        let open = self.base.storage.own().files.get(file.handle());
         let fd = open.and_then(|open| open.fd.as_ref());
         self.base.backend.install(fd.ok_or(Error::Stale)?)
     }

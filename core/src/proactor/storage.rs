@@ -220,7 +220,7 @@ impl<D, const OPS: usize, const T: usize, P, F> Storage<D, OPS, T, P, F> {
 
     /// Whether it is the storage of the proactor with this number: INV-PSTORE-3.
     #[inline(always)]
-    pub(super) fn is_of(&self, owner: u64) -> bool {
+    fn is_of(&self, owner: u64) -> bool {
         self.owner == owner
     }
 
@@ -310,7 +310,7 @@ impl<D, const OPS: usize, const T: usize, P, F> fmt::Debug for Storage<D, OPS, T
 
 /// What holds a [`Storage`], as the engine below sees it: it reaches its own tables only.
 pub struct Tables<S, F> {
-    pub(super) storage: S,
+    storage: S,
     /// Whose they are: INV-PSTORE-3.
     owner: u64,
     descriptors: PhantomData<F>,
@@ -323,6 +323,45 @@ impl<S, F> Tables<S, F> {
             owner,
             descriptors: PhantomData,
         }
+    }
+
+    /// The tables, if it is the proactor's own that are lent.
+    #[inline(always)]
+    pub(super) fn own<D, const OPS: usize, const T: usize, P>(&self) -> &Storage<D, OPS, T, P, F>
+    where
+        S: Borrow<Storage<D, OPS, T, P, F>>,
+    {
+        let tables = self.storage.borrow();
+        if !tables.is_of(self.owner) {
+            exchanged();
+        }
+        tables
+    }
+
+    /// As [`own`](Self::own), to change.
+    #[inline(always)]
+    pub(super) fn own_mut<D, const OPS: usize, const T: usize, P>(
+        &mut self,
+    ) -> &mut Storage<D, OPS, T, P, F>
+    where
+        S: BorrowMut<Storage<D, OPS, T, P, F>>,
+    {
+        match self.try_own_mut() {
+            Some(tables) => tables,
+            None => exchanged(),
+        }
+    }
+
+    /// As [`own_mut`](Self::own_mut), at the end: another's are left as they are.
+    #[inline(always)]
+    pub(super) fn try_own_mut<D, const OPS: usize, const T: usize, P>(
+        &mut self,
+    ) -> Option<&mut Storage<D, OPS, T, P, F>>
+    where
+        S: BorrowMut<Storage<D, OPS, T, P, F>>,
+    {
+        let tables = self.storage.borrow_mut();
+        tables.is_of(self.owner).then_some(tables)
     }
 }
 
@@ -339,11 +378,7 @@ where
 {
     #[inline(always)]
     fn borrow(&self) -> &reactor::Storage<D, OPS, T, P> {
-        let tables = self.storage.borrow();
-        if !tables.is_of(self.owner) {
-            exchanged();
-        }
-        &tables.base
+        &self.own().base
     }
 }
 
@@ -354,10 +389,6 @@ where
 {
     #[inline(always)]
     fn borrow_mut(&mut self) -> &mut reactor::Storage<D, OPS, T, P> {
-        let tables = self.storage.borrow_mut();
-        if !tables.is_of(self.owner) {
-            exchanged();
-        }
-        &mut tables.base
+        &mut self.own_mut().base
     }
 }
